@@ -1,0 +1,285 @@
+//! Flags that the plugins share: which cluster, as whom, which relay service.
+//!
+//! Names, shorthands and meaning are those of kubectl's `ConfigFlags`
+//! (k8s.io/cli-runtime, `pkg/genericclioptions/config_flags.go`).
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    error::{Error, Result},
+    kubeconfig::{Kubeconfig, Overrides},
+    relay,
+};
+
+/// Which cluster, and as whom. Flattened into every plugin.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// Context of the management cluster [default: the current context]
+    #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", global = true)]
+    pub context: Option<String>,
+
+    /// Namespace of the relay; the namespace of the context is not used
+    #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace, global = true)]
+    pub namespace: String,
+
+    /// Kubeconfig file to use instead of $KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "FILE", global = true)]
+    pub kubeconfig: Option<PathBuf>,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// The rest of kubectl's flags: rarely needed, hence shown by `--help` only.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+struct ConnectionArgs {
+    /// Cluster entry of the kubeconfig to use for the management cluster
+    #[arg(long, value_name = "NAME", hide_short_help = true, global = true)]
+    cluster: Option<String>,
+
+    /// User entry of the kubeconfig to use for the management cluster
+    #[arg(long, value_name = "NAME", hide_short_help = true, global = true)]
+    user: Option<String>,
+
+    /// Address and port of the management cluster's API server
+    #[arg(short, long, value_name = "URL", hide_short_help = true, global = true)]
+    server: Option<String>,
+
+    /// Name to expect in the API server's certificate
+    #[arg(long, value_name = "NAME", hide_short_help = true, global = true)]
+    tls_server_name: Option<String>,
+
+    /// File with the certificate authority of the API server
+    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    certificate_authority: Option<PathBuf>,
+
+    /// Do not check the API server's certificate; insecure
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true, global = true)]
+    insecure_skip_tls_verify: bool,
+
+    /// File with a client certificate
+    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    client_certificate: Option<PathBuf>,
+
+    /// File with the key of the client certificate
+    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    client_key: Option<PathBuf>,
+
+    /// Bearer token for the API server
+    #[arg(long, hide_short_help = true, global = true)]
+    token: Option<String>,
+
+    /// User to impersonate, in every cluster
+    #[arg(long = "as", value_name = "USER", hide_short_help = true, global = true)]
+    impersonate: Option<String>,
+
+    /// UID to impersonate, in every cluster
+    #[arg(long = "as-uid", value_name = "UID", hide_short_help = true, global = true)]
+    impersonate_uid: Option<String>,
+
+    /// Group to impersonate, in every cluster; repeatable
+    #[arg(
+        long = "as-group",
+        value_name = "GROUP",
+        hide_short_help = true,
+        global = true
+    )]
+    impersonate_groups: Vec<String>,
+
+    /// Extra information to impersonate, in every cluster; repeatable
+    #[arg(long = "as-user-extra", value_name = "KEY=VALUE", value_parser = key_value, hide_short_help = true, global = true)]
+    impersonate_extra: Vec<(String, String)>,
+
+    /// How long one request may take, such as 30s or 2m; 0 is no limit
+    #[arg(long, value_name = "DURATION", value_parser = timeout, hide_short_help = true, global = true)]
+    request_timeout: Option<Option<Duration>>,
+
+    /// Do not ask the API server for compressed answers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true, global = true)]
+    disable_compression: bool,
+
+    /// Accepted as in kubectl; nothing is cached
+    #[arg(long, value_name = "DIR", hide_short_help = true, global = true)]
+    cache_dir: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// Reads the kubeconfig that the flags and the environment name.
+    ///
+    /// # Errors
+    /// If `--kubeconfig` is missing, or any file cannot be read or parsed.
+    pub fn load(&self) -> Result<Kubeconfig> {
+        Kubeconfig::load(self.kubeconfig.as_deref())
+    }
+
+    /// What the flags change about the management cluster's connection.
+    pub fn overrides(&self) -> Overrides {
+        let ConnectionArgs {
+            cluster,
+            user,
+            server,
+            tls_server_name,
+            certificate_authority,
+            insecure_skip_tls_verify,
+            client_certificate,
+            client_key,
+            token,
+            impersonate: _,
+            impersonate_uid: _,
+            impersonate_groups: _,
+            impersonate_extra: _,
+            request_timeout: _,
+            disable_compression: _,
+            cache_dir: _,
+        } = &self.connection;
+        Overrides {
+            cluster: cluster.clone(),
+            user: user.clone(),
+            server: server.clone(),
+            tls_server_name: tls_server_name.clone(),
+            certificate_authority: certificate_authority.clone(),
+            insecure_skip_tls_verify: *insecure_skip_tls_verify,
+            client_certificate: client_certificate.clone(),
+            client_key: client_key.clone(),
+            token: token.clone(),
+            ..self.overrides_everywhere()
+        }
+    }
+
+    /// What the flags change about every cluster's connection. A server or a
+    /// credential is one cluster's own; an impersonated user and a time limit
+    /// are the caller's.
+    pub fn overrides_everywhere(&self) -> Overrides {
+        let flags = &self.connection;
+        Overrides {
+            impersonate: flags.impersonate.clone(),
+            impersonate_uid: flags.impersonate_uid.clone(),
+            impersonate_groups: flags.impersonate_groups.clone(),
+            impersonate_extra: flags.impersonate_extra.clone(),
+            request_timeout: flags.request_timeout,
+            disable_compression: flags.disable_compression,
+            ..Overrides::default()
+        }
+    }
+}
+
+/// Which Service is the relay server's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Relay")]
+pub struct ServiceArgs {
+    /// Service of the relay server [default: enterprise-networking, else gloo-mesh-mgmt-server]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    pub service: Option<String>,
+}
+
+/// What a command that writes does instead of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DryRun {
+    /// Write
+    #[default]
+    None,
+    /// Print what would be sent, and send nothing
+    Client,
+    /// Send it, for the API server to check and not to keep
+    Server,
+}
+
+/// A namespace's name: a DNS label (RFC 1123, as the API server demands).
+pub fn namespace(value: &str) -> Result<String> {
+    label(value)
+}
+
+/// A DNS label of at most 63 characters.
+pub fn label(value: &str) -> Result<String> {
+    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let ok = (1..=63).contains(&value.len())
+        && value.bytes().all(valid)
+        && !value.starts_with('-')
+        && !value.ends_with('-');
+    ok.then(|| value.to_owned()).ok_or_else(|| {
+        Error::usage(format!(
+            "{value:?} is not a name: at most 63 lower case letters, digits and dashes, not at the ends"
+        ))
+    })
+}
+
+fn key_value(pair: &str) -> Result<(String, String), String> {
+    match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Go's duration or a bare number of seconds, as kubectl takes it; zero is no limit.
+fn timeout(text: &str) -> Result<Option<Duration>, String> {
+    let duration = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => go_duration(text).ok_or("expected a duration such as 30s, 1m30s or 0")?,
+    };
+    Ok((!duration.is_zero()).then_some(duration))
+}
+
+/// Parses Go's `time.ParseDuration`, without its sub-microsecond units and signs.
+fn go_duration(mut text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    while !text.is_empty() {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let amount: f64 = text[..digits].parse().ok()?;
+        text = &text[digits..];
+        let unit = text
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(text.len());
+        total += amount
+            * match &text[..unit] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                _ => return None,
+            };
+        text = &text[unit..];
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_gos() {
+        #[track_caller]
+        fn check(text: &str, want: Result<Option<u64>, ()>) {
+            let got = timeout(text).map(|d| d.map(|d| d.as_millis() as u64));
+            assert_eq!(got.map_err(|_| ()), want, "{text:?}");
+        }
+        check("0", Ok(None));
+        check("0s", Ok(None));
+        check("5", Ok(Some(5_000)));
+        check("1m30s", Ok(Some(90_000)));
+        check("1.5h", Ok(Some(5_400_000)));
+        check("250ms", Ok(Some(250)));
+        check("5 s", Err(()));
+        check("1d", Err(()));
+        check("s", Err(()));
+        check("-1s", Err(()));
+        check("99999999999999999999h", Err(()));
+    }
+
+    #[test]
+    fn labels_are_dns_labels() {
+        for good in ["a", "gloo-mesh", "0", &"x".repeat(63)] {
+            assert_eq!(label(good).expect("is a label"), good);
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ü", &"x".repeat(64)] {
+            assert!(label(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One cluster: a context's name, a client, and requests whose errors say which
+//! object in which context they are about.
+
+use std::fmt;
+
+use http::Request as HttpRequest;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::{
+    Client, Resource,
+    api::{
+        ApiResource, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams,
+        ValidationDirective,
+    },
+    core::Request,
+};
+use serde::de::IgnoredAny;
+
+use crate::{
+    args::ClusterArgs,
+    client,
+    error::{Error, Result},
+    kubeconfig::{Kubeconfig, Overrides},
+    manifest::Manifest,
+};
+
+/// A cluster that requests can be sent to.
+#[derive(Clone)]
+pub struct Cluster {
+    context: String,
+    server: String,
+    client: Client,
+}
+
+/// How a write is made: under whose name, and whether it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The field manager, as `metadata.managedFields` will name it.
+    pub manager: &'static str,
+    /// Whether the server checks the write without keeping it.
+    pub dry_run: bool,
+}
+
+/// Names one object: its kind, its namespace if it has one, its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRef {
+    resource: ApiResource,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl Cluster {
+    /// The management cluster, as the flags say.
+    ///
+    /// # Errors
+    /// As [`Kubeconfig::connection`].
+    pub async fn management(kubeconfig: &Kubeconfig, args: &ClusterArgs) -> Result<Self> {
+        Self::connect(kubeconfig, args.context.as_deref(), &args.overrides()).await
+    }
+
+    /// The cluster of a context, or of the current one. No request is sent yet.
+    ///
+    /// # Errors
+    /// As [`Kubeconfig::connection`], or if a certificate or key cannot be used.
+    pub async fn connect(
+        kubeconfig: &Kubeconfig,
+        context: Option<&str>,
+        overrides: &Overrides,
+    ) -> Result<Self> {
+        let (context, config) = kubeconfig.connection(context, overrides).await?;
+        let server = config.cluster_url.to_string();
+        let client = client::client(config).map_err(|e| Error::new(root_cause(&e)).context(&context))?;
+        Ok(Self {
+            context,
+            server,
+            client,
+        })
+    }
+
+    /// The name of its context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// The URL of its API server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Reads an object; `None` where it, or its namespace, does not exist.
+    pub async fn get<K: DeserializeOwned>(&self, object: &ObjectRef) -> Result<Option<K>> {
+        let request = object.request().get(&object.name, &GetParams::default());
+        match self.send(request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(e) => Err(self.error(e).object(object)),
+        }
+    }
+
+    /// Reads all objects of a kind, in a namespace or in all of them, that carry
+    /// the labels.
+    pub async fn list<K>(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    {
+        let request = Request::new(K::url_path(&(), namespace)).list(&ListParams::default().labels(labels));
+        match self.send::<ObjectList<K>>(request).await {
+            Ok(list) => Ok(list.items),
+            Err(e) => {
+                let place = namespace
+                    .map(|n| format!(" in namespace {n:?}"))
+                    .unwrap_or_default();
+                Err(self.error(e).object(format!("{}{place}", K::plural(&()))))
+            }
+        }
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+        let params = PostParams {
+            dry_run: writer.dry_run,
+            field_manager: Some(writer.manager.to_owned()),
+        };
+        let request = object.request().create(&params, manifest.to_json());
+        self.write(object, request).await
+    }
+
+    /// Changes the fields of an object that the manifest holds (RFC 7386). Its
+    /// `metadata.resourceVersion` makes the server refuse if the object is no
+    /// longer what was read.
+    pub async fn merge(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+        let params = PatchParams {
+            dry_run: writer.dry_run,
+            field_manager: Some(writer.manager.to_owned()),
+            ..Default::default()
+        };
+        let request = object.request().patch(&object.name, &params, &Patch::Merge(()));
+        let request = request.map(|r| r.map(|_| manifest.to_json()));
+        self.write(object, request).await
+    }
+
+    /// Applies an object on the server's side, never by force.
+    pub async fn apply(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+        let params = PatchParams {
+            dry_run: writer.dry_run,
+            field_manager: Some(writer.manager.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..Default::default()
+        };
+        let request = object.request().patch(&object.name, &params, &Patch::Apply(()));
+        let request = request.map(|r| r.map(|_| manifest.to_json()));
+        self.write(object, request).await
+    }
+
+    async fn write(
+        &self,
+        object: &ObjectRef,
+        request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<()> {
+        // The answer repeats the object, keys included: it is not kept.
+        let answer = self.send::<IgnoredAny>(request).await;
+        answer.map(|_| ()).map_err(|e| self.error(e).object(object))
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
+    ) -> kube::Result<T> {
+        self.client
+            .request(request.map_err(kube::Error::BuildRequest)?)
+            .await
+    }
+
+    fn error(&self, error: kube::Error) -> Error {
+        let error = match error {
+            kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
+            error => unreachable_server(&error, &self.server),
+        };
+        error.context(&self.context)
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("context", &self.context)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ObjectRef {
+    /// An object of a kind that is known at compile time. `namespace` is ignored
+    /// for a kind that has none.
+    pub fn new<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> Self {
+        let namespaced = K::url_path(&(), Some("n")).contains("/namespaces/n/");
+        Self {
+            resource: ApiResource::erase::<K>(&()),
+            namespace: namespaced.then(|| namespace.to_owned()),
+            name: name.to_owned(),
+        }
+    }
+
+    /// A namespaced object of a kind that only its cluster knows.
+    pub fn dynamic(resource: ApiResource, namespace: &str, name: &str) -> Self {
+        Self {
+            resource,
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }
+    }
+
+    /// The kind of the object.
+    pub fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    /// The name of the object, without its namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The namespace of the object, if its kind has one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// `secret/NAME` or `gateway.networking.istio.io/NAME`, as kubectl reports it.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.kind(), self.name)
+    }
+
+    fn kind(&self) -> String {
+        let kind = self.resource.kind.to_ascii_lowercase();
+        match self.resource.group.as_str() {
+            "" => kind,
+            group => format!("{kind}.{group}"),
+        }
+    }
+
+    fn request(&self) -> Request {
+        Request::new(DynamicObject::url_path(&self.resource, self.namespace.as_deref()))
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.resource.kind.to_ascii_lowercase();
+        match &self.namespace {
+            Some(namespace) => write!(f, "{kind} {namespace}/{}", self.name),
+            None => write!(f, "{kind} {}", self.name),
+        }
+    }
+}
+
+/// What is at the bottom of a chain of errors, each of which repeats the next.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// Says in kubectl's words why there was no answer.
+fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -> Error {
+    let mut cause = Some(error);
+    while let Some(e) = cause {
+        if let Some(io) = e.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            let host = server.trim_start_matches("https://").trim_end_matches('/');
+            return Error::unreachable(format!(
+                "The connection to the server {host} was refused - did you specify the right host or port?"
+            ));
+        }
+        cause = e.source();
+    }
+    Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
+        "the kubeconfig says {server}; check the network, proxies and certificates on the way"
+    ))
+}

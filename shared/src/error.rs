@@ -1,0 +1,202 @@
+//! The one error type: what happened, where, and what to do about it.
+//!
+//! Errors are values until [`crate::runtime::block_on`] prints them, so nothing
+//! below it writes to a stream, and no sentence is printed twice.
+
+use std::fmt::{self, Write as _};
+
+use crate::terminal;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a plugin ends; the same meaning in all three plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything asked for was done, or already was so.
+    Done = 0,
+    /// Something failed; the error says what was and was not done.
+    Failed = 1,
+    /// The command line cannot be understood or carried out as given.
+    Usage = 2,
+    /// A check ran and found something wrong.
+    CheckFailed = 3,
+    /// A check ran and found something that is due soon.
+    DueSoon = 4,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// What went wrong, in kubectl's words, with the place and the way on.
+///
+/// Rendered as up to three lines and the errors it is made of:
+///
+/// ```text
+/// Error from server (Forbidden): secrets is forbidden: User "dev" cannot …
+///   where: context "prod-1", secret "gloo-mesh/relay-root-tls-secret"
+///   hint: ask for the right to …
+/// ```
+#[derive(Debug)]
+pub struct Error {
+    exit: ExitCode,
+    prefix: String,
+    message: String,
+    context: Option<String>,
+    object: Option<String>,
+    hint: Option<String>,
+    causes: Vec<Self>,
+}
+
+impl Error {
+    /// A failure, said as a lower-case fragment without a period.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            exit: ExitCode::Failed,
+            prefix: "error: ".to_owned(),
+            message: message.into(),
+            context: None,
+            object: None,
+            hint: None,
+            causes: Vec::new(),
+        }
+    }
+
+    /// A command line that makes no sense; exits with [`ExitCode::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: ExitCode::Usage,
+            ..Self::new(message)
+        }
+    }
+
+    /// What the API server answered, worded as kubectl words it.
+    pub(crate) fn from_server(reason: &str, message: impl Into<String>) -> Self {
+        let prefix = match reason {
+            "" => "Error from server: ".to_owned(),
+            reason => format!("Error from server ({reason}): "),
+        };
+        Self {
+            prefix,
+            ..Self::new(message)
+        }
+    }
+
+    /// What happened before a server answered, worded as kubectl words it.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self {
+            prefix: String::new(),
+            ..Self::new(message)
+        }
+    }
+
+    /// Names the kubeconfig context it happened in; the first one said stays.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context.get_or_insert(context.into());
+        self
+    }
+
+    /// Names the object it happened to; the first one said stays.
+    #[must_use]
+    pub fn object(mut self, object: impl fmt::Display) -> Self {
+        self.object.get_or_insert(object.to_string());
+        self
+    }
+
+    /// Says what the user can do; the first one said stays.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// Adds the errors that this one sums up, in order.
+    #[must_use]
+    pub fn causes(mut self, causes: impl IntoIterator<Item = Self>) -> Self {
+        self.causes.extend(causes);
+        self
+    }
+
+    /// The exit code that this error asks for.
+    pub fn exit_code(&self) -> ExitCode {
+        self.exit
+    }
+
+    fn render(&self, out: &mut String, indent: &str) {
+        let message = terminal::printable(&self.message).replace('\n', &format!("\n{indent}  "));
+        let _ = write!(out, "{indent}{}{message}", self.prefix);
+        let place = [
+            self.context.as_ref().map(|c| format!("context {c:?}")),
+            self.object.clone(),
+        ];
+        let place: Vec<_> = place.into_iter().flatten().collect();
+        if !place.is_empty() {
+            let place = terminal::printable(&place.join(", ")).into_owned();
+            let _ = write!(out, "\n{indent}  where: {place}");
+        }
+        for cause in &self.causes {
+            out.push('\n');
+            cause.render(out, &format!("{indent}  "));
+        }
+        if let Some(hint) = &self.hint {
+            let hint = terminal::printable(hint).replace('\n', &format!("\n{indent}        "));
+            let _ = write!(out, "\n{indent}  hint: {hint}");
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::new();
+        self.render(&mut out, "");
+        f.write_str(&out)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_where_and_what_to_do() {
+        let error = Error::from_server("Forbidden", "no secrets for you")
+            .context("prod")
+            .object("secret \"a/b\"")
+            .hint("ask the owner")
+            .hint("never shown");
+        assert_eq!(
+            error.to_string(),
+            "Error from server (Forbidden): no secrets for you\n  \
+             where: context \"prod\", secret \"a/b\"\n  \
+             hint: ask the owner"
+        );
+    }
+
+    #[test]
+    fn sums_up_other_errors() {
+        let error = Error::new("nothing was written")
+            .causes([
+                Error::new("a").context("east"),
+                Error::unreachable("b").context("west"),
+            ])
+            .hint("mend them and run again");
+        assert_eq!(
+            error.to_string(),
+            "error: nothing was written\n  error: a\n    where: context \"east\"\n  \
+             b\n    where: context \"west\"\n  hint: mend them and run again"
+        );
+    }
+
+    #[test]
+    fn never_sends_control_characters_to_a_terminal() {
+        let shown = Error::new("a\x1b[31mb").hint("c\x07").to_string();
+        assert!(!shown.contains(['\x1b', '\x07']), "{shown:?}");
+    }
+}

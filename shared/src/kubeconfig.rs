@@ -1,0 +1,349 @@
+//! Kubeconfig: which files, how they merge, which context, what flags override.
+//!
+//! The rules are client-go's (`tools/clientcmd`, loader.go and client_config.go).
+//! kube's own loader differs in ways that matter here: it fails on a file of
+//! $KUBECONFIG that is missing, and takes empty strings for values.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::config::{
+    AuthInfo, Cluster, Config, Context, KubeConfigOptions, NamedAuthInfo, NamedCluster, NamedContext,
+};
+
+use secrecy::ExposeSecret as _;
+
+use crate::error::{Error, Result};
+
+/// The name that messages give to the cluster a pod runs in.
+const IN_CLUSTER: &str = "in-cluster";
+
+/// Every kubeconfig file that counts, merged.
+#[derive(Debug)]
+pub struct Kubeconfig {
+    merged: kube::config::Kubeconfig,
+    files: Vec<PathBuf>,
+}
+
+/// What flags change about one context's connection; see kubectl's `ConfigFlags`.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Name of a cluster entry.
+    pub cluster: Option<String>,
+    /// Name of a user entry.
+    pub user: Option<String>,
+    /// URL of the API server.
+    pub server: Option<String>,
+    /// Name to expect in its certificate.
+    pub tls_server_name: Option<String>,
+    /// File with its certificate authority.
+    pub certificate_authority: Option<PathBuf>,
+    /// Whether its certificate goes unchecked.
+    pub insecure_skip_tls_verify: bool,
+    /// File with a client certificate.
+    pub client_certificate: Option<PathBuf>,
+    /// File with the client certificate's key.
+    pub client_key: Option<PathBuf>,
+    /// Bearer token.
+    pub token: Option<String>,
+    /// User to impersonate.
+    pub impersonate: Option<String>,
+    /// UID to impersonate.
+    pub impersonate_uid: Option<String>,
+    /// Groups to impersonate.
+    pub impersonate_groups: Vec<String>,
+    /// Extra information to impersonate.
+    pub impersonate_extra: Vec<(String, String)>,
+    /// Limit for one request: `None` is the default, `Some(None)` is none.
+    pub request_timeout: Option<Option<Duration>>,
+    /// Whether not to ask for compressed answers.
+    pub disable_compression: bool,
+}
+
+impl Kubeconfig {
+    /// Loads `explicit` alone, else the files of $KUBECONFIG, else `~/.kube/config`.
+    ///
+    /// # Errors
+    /// If `explicit` does not exist, or any file cannot be read or parsed. A file
+    /// of the list that does not exist is skipped, as kubectl does.
+    pub fn load(explicit: Option<&Path>) -> Result<Self> {
+        match explicit {
+            Some(file) => Self::read(vec![file.to_owned()], true),
+            None => Self::read(default_files(std::env::var_os("KUBECONFIG"), home()), false),
+        }
+    }
+
+    fn read(files: Vec<PathBuf>, required: bool) -> Result<Self> {
+        let mut merged = kube::config::Kubeconfig::default();
+        for file in &files {
+            if !required && !file.exists() {
+                continue;
+            }
+            let next = kube::config::Kubeconfig::read_from(file).map_err(|e| cannot_load(file, &e))?;
+            merged = merged
+                .merge(without_empty(next))
+                .map_err(|e| cannot_load(file, &e))?;
+        }
+        Ok(Self { merged, files })
+    }
+
+    /// The context used where none is named.
+    pub fn current_context(&self) -> Option<&str> {
+        self.merged.current_context.as_deref()
+    }
+
+    /// The names of all contexts, in the order of the files.
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.merged.contexts.iter().map(|c| c.name.as_str())
+    }
+
+    /// The name and the connection of a context, or of the current one.
+    ///
+    /// # Errors
+    /// If the context, its cluster or a named user does not exist, or a file it
+    /// refers to cannot be read.
+    pub async fn connection(&self, context: Option<&str>, overrides: &Overrides) -> Result<(String, Config)> {
+        let named = context.or(self.current_context());
+        if named.is_none() && self.is_empty() && overrides.server.is_none() {
+            let config = Config::incluster_env().map_err(|_| self.no_context())?;
+            return Ok((IN_CLUSTER.to_owned(), limits(config, overrides)));
+        }
+        let single = self.resolve(named, overrides)?;
+        let name = single.current_context.clone().unwrap_or_default();
+        let config = Config::from_custom_kubeconfig(single, &KubeConfigOptions::default())
+            .await
+            .map_err(|e| Error::new(crate::cluster::root_cause(&e)).context(&name))?;
+        Ok((name, limits(config, overrides)))
+    }
+
+    /// A kubeconfig of one context, one cluster and one user, with the overrides
+    /// worked in.
+    fn resolve(&self, context: Option<&str>, overrides: &Overrides) -> Result<kube::config::Kubeconfig> {
+        let name = match context {
+            Some(name) => name,
+            None if overrides.server.is_some() => "",
+            None => return Err(self.no_context()),
+        };
+        let found = self.merged.contexts.iter().find(|c| c.name == name);
+        let chosen = match found {
+            Some(found) => found.context.clone().unwrap_or_default(),
+            None if name.is_empty() => Context::default(),
+            None => return Err(self.unknown_context(name)),
+        };
+        let cluster_name = overrides.cluster.as_deref().unwrap_or(&chosen.cluster);
+        let user_name = overrides
+            .user
+            .as_deref()
+            .or(chosen.user.as_deref())
+            .unwrap_or_default();
+        let cluster = self.merged.clusters.iter().find(|c| c.name == cluster_name);
+        let cluster = match cluster.and_then(|c| c.cluster.clone()) {
+            Some(cluster) => cluster,
+            None if overrides.server.is_some() && overrides.cluster.is_none() => Cluster::default(),
+            None => return Err(Error::new(format!("cluster {cluster_name:?} does not exist")).context(name)),
+        };
+        let user = self.merged.auth_infos.iter().find(|u| u.name == user_name);
+        let user = match user.and_then(|u| u.auth_info.clone()) {
+            Some(user) => user,
+            None if overrides.user.is_none() => AuthInfo::default(),
+            None => return Err(Error::new(format!("auth info {user_name:?} does not exist")).context(name)),
+        };
+        let cluster = override_cluster(cluster, overrides).map_err(|e| e.context(name))?;
+        if cluster.server.is_none() {
+            return Err(Error::new(format!("cluster {cluster_name:?} has no server"))
+                .context(name)
+                .hint("add its `server:` to the kubeconfig, or give --server"));
+        }
+        Ok(kube::config::Kubeconfig {
+            current_context: Some(name.to_owned()),
+            contexts: vec![NamedContext {
+                name: name.to_owned(),
+                context: Some(Context {
+                    cluster: cluster_name.to_owned(),
+                    user: Some(user_name.to_owned()),
+                    ..chosen.clone()
+                }),
+                ..Default::default()
+            }],
+            clusters: vec![NamedCluster {
+                name: cluster_name.to_owned(),
+                cluster: Some(cluster),
+                ..Default::default()
+            }],
+            auth_infos: vec![NamedAuthInfo {
+                name: user_name.to_owned(),
+                auth_info: Some(override_user(user, overrides)),
+                ..Default::default()
+            }],
+            ..Default::default()
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        let file = &self.merged;
+        file.clusters.is_empty() && file.auth_infos.is_empty() && file.contexts.is_empty()
+    }
+
+    fn no_context(&self) -> Error {
+        let files: Vec<_> = self.files.iter().map(|f| f.display().to_string()).collect();
+        let error = Error::new(format!("no current context is set in {}", files.join(", ")));
+        match self.is_empty() {
+            true => error.hint("point --kubeconfig or $KUBECONFIG at a file with your clusters"),
+            false => error.hint(format!("name one with --context: {}", self.known_contexts())),
+        }
+    }
+
+    fn unknown_context(&self, name: &str) -> Error {
+        let error = Error::usage(format!("context {name:?} does not exist"));
+        match nearest(name, self.contexts()) {
+            Some(near) => error.hint(format!(
+                "did you mean {near:?}? known contexts: {}",
+                self.known_contexts()
+            )),
+            None if self.is_empty() => error.hint("no kubeconfig file names any context"),
+            None => error.hint(format!("known contexts: {}", self.known_contexts())),
+        }
+    }
+
+    /// The contexts' names, cut where a fleet has too many to read.
+    fn known_contexts(&self) -> String {
+        const SHOWN: usize = 12;
+        let names: Vec<_> = self.contexts().collect();
+        match names.len().checked_sub(SHOWN) {
+            Some(more @ 1..) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+            _ => names.join(", "),
+        }
+    }
+}
+
+/// The files that kubectl would read, given $KUBECONFIG and the home directory.
+fn default_files(list: Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
+    match list {
+        Some(list) if !list.is_empty() => std::env::split_paths(&list)
+            .filter(|file| !file.as_os_str().is_empty())
+            .collect(),
+        _ => home.into_iter().map(|home| home.join(".kube/config")).collect(),
+    }
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}
+
+fn cannot_load(file: &Path, error: &dyn std::error::Error) -> Error {
+    Error::new(format!(
+        "cannot load kubeconfig {}: {}",
+        file.display(),
+        crate::cluster::root_cause(error)
+    ))
+}
+
+/// client-go takes an empty string for a value that is not there.
+fn without_empty(mut file: kube::config::Kubeconfig) -> kube::config::Kubeconfig {
+    fn drop_empty<T: AsRef<str>>(field: &mut Option<T>) {
+        field.take_if(|value| value.as_ref().is_empty());
+    }
+    drop_empty(&mut file.current_context);
+    for cluster in file.clusters.iter_mut().filter_map(|c| c.cluster.as_mut()) {
+        drop_empty(&mut cluster.server);
+        drop_empty(&mut cluster.certificate_authority);
+        drop_empty(&mut cluster.certificate_authority_data);
+        drop_empty(&mut cluster.proxy_url);
+        drop_empty(&mut cluster.tls_server_name);
+    }
+    for user in file.auth_infos.iter_mut().filter_map(|u| u.auth_info.as_mut()) {
+        drop_empty(&mut user.username);
+        drop_empty(&mut user.token_file);
+        drop_empty(&mut user.client_certificate);
+        drop_empty(&mut user.client_certificate_data);
+        drop_empty(&mut user.client_key);
+        drop_empty(&mut user.impersonate);
+        for secret in [&mut user.token, &mut user.password, &mut user.client_key_data] {
+            secret.take_if(|value| value.expose_secret().is_empty());
+        }
+    }
+    file
+}
+
+/// client-go's `getCluster`: a CA and "do not check" replace each other, and a
+/// server given by flag is not the one that the file's tls-server-name is for.
+fn override_cluster(mut cluster: Cluster, overrides: &Overrides) -> Result<Cluster> {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    if overrides.insecure_skip_tls_verify && overrides.certificate_authority.is_some() {
+        return Err(Error::usage(
+            "--certificate-authority and --insecure-skip-tls-verify exclude each other",
+        ));
+    }
+    if overrides.insecure_skip_tls_verify || overrides.certificate_authority.is_some() {
+        cluster.insecure_skip_tls_verify = Some(overrides.insecure_skip_tls_verify);
+        cluster.certificate_authority = overrides.certificate_authority.as_ref().map(path);
+        cluster.certificate_authority_data = None;
+    }
+    if overrides.tls_server_name.is_some() || overrides.server.is_some() {
+        cluster.tls_server_name.clone_from(&overrides.tls_server_name);
+    }
+    if overrides.server.is_some() {
+        cluster.server.clone_from(&overrides.server);
+    }
+    Ok(cluster)
+}
+
+/// client-go's `getAuthInfo`: a certificate or key given by flag replaces both
+/// the file and the data of the kubeconfig.
+fn override_user(mut user: AuthInfo, overrides: &Overrides) -> AuthInfo {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    if let Some(certificate) = &overrides.client_certificate {
+        user.client_certificate = Some(path(certificate));
+        user.client_certificate_data = None;
+    }
+    if let Some(key) = &overrides.client_key {
+        user.client_key = Some(path(key));
+        user.client_key_data = None;
+    }
+    if let Some(token) = &overrides.token {
+        user.token = Some(token.clone().into());
+        user.token_file = None;
+    }
+    if let Some(impersonate) = &overrides.impersonate {
+        user.impersonate = Some(impersonate.clone());
+    }
+    if let Some(uid) = &overrides.impersonate_uid {
+        user.impersonate_uid = Some(uid.clone());
+    }
+    if !overrides.impersonate_groups.is_empty() {
+        user.impersonate_groups = Some(overrides.impersonate_groups.clone());
+    }
+    if !overrides.impersonate_extra.is_empty() {
+        let mut extra: HashMap<String, Vec<String>> = HashMap::new();
+        for (key, value) in &overrides.impersonate_extra {
+            extra.entry(key.clone()).or_default().push(value.clone());
+        }
+        user.impersonate_user_extra = Some(extra);
+    }
+    user
+}
+
+fn limits(mut config: Config, overrides: &Overrides) -> Config {
+    // Without a limit, a server that accepts and never answers holds us forever.
+    config.connect_timeout = Some(Duration::from_secs(10));
+    config.read_timeout = Some(Duration::from_secs(30));
+    if let Some(limit) = overrides.request_timeout {
+        config.read_timeout = limit;
+        config.connect_timeout = limit.or(config.connect_timeout);
+    }
+    config.disable_compression |= overrides.disable_compression;
+    config
+}
+
+/// The known name that a mistyped one is most like, if it is like any.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,30 @@
+//! What the three relay plugins have in common. Data flows one way:
+//!
+//! ```text
+//! args → kubeconfig → Cluster → observe → Plan → render | apply → Report → exit code
+//! ```
+//!
+//! Modules in reading order: [`runtime`] runs a plugin and turns its [`error`]
+//! into an exit code; [`args`] are the flags; [`kubeconfig`] and [`cluster`] reach
+//! a cluster; [`relay`] is the vocabulary; [`exposure`] reads what exposes the
+//! relay server and [`address`] chooses among it; [`plan`] holds what is to be
+//! written (a [`manifest`] each) and [`apply`] writes it; [`render`] turns values
+//! into text and [`terminal`] alone prints it.
+
+pub mod address;
+pub mod apply;
+pub mod args;
+pub mod cluster;
+pub mod error;
+pub mod exposure;
+pub mod kubeconfig;
+pub mod manifest;
+pub mod plan;
+pub mod relay;
+pub mod render;
+pub mod runtime;
+pub mod terminal;
+
+mod client;
+
+pub use error::{Error, ExitCode, Result};

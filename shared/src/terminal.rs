@@ -1,0 +1,103 @@
+//! The only module that prints: data to stdout, the story to stderr.
+
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{Error, Result};
+
+/// Writes data to stdout. A reader that went away is not an error.
+pub fn data(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes one line of the story to stderr. Nothing is lost if stderr is closed.
+pub fn story(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+}
+
+/// What may go to a terminal: every control character but the newline is shown
+/// as an escape instead of being obeyed.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && c != '\n';
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.chars()
+            .flat_map(|c| match obeyed(c) {
+                true => c.escape_default().collect::<Vec<_>>(),
+                false => vec![c],
+            })
+            .collect(),
+    )
+}
+
+/// Progress on stderr, drawn only where stderr is a terminal.
+///
+/// Dropping it wipes it, so that what follows starts on a clean line.
+#[derive(Debug)]
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// A spinner beside a sentence.
+    pub fn spinner(message: impl Into<Cow<'static, str>>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target());
+        bar.set_style(style("{spinner} {msg}"));
+        bar.set_message(message);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+
+    /// A bar over `total` units of work.
+    pub fn bar(message: impl Into<Cow<'static, str>>, total: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target());
+        bar.set_style(style("{spinner} {msg} [{bar:30}] {pos}/{len}"));
+        bar.set_message(message);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+
+    /// One unit of work is done.
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn target() -> ProgressDrawTarget {
+    match io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_control_characters_instead_of_obeying_them() {
+        assert_eq!(printable("plain\nüñí"), "plain\nüñí");
+        assert_eq!(printable("\x1b[2J\r\u{9b}1m"), "\\u{1b}[2J\\r\\u{9b}1m");
+    }
+}
