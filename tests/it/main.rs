@@ -1,0 +1,4 @@
+//! The integration tests: real kubectl, real kube-apiservers, the plugins as
+//! users install them. One binary, so that all tests share one control plane.
+
+mod harness;

@@ -1,0 +1,76 @@
+//! A certificate authority for servers, users and tests of mutual TLS. It has
+//! nothing in common with the plugins' own code but the library below both.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+/// A self-signed root that issues end-entity certificates.
+#[derive(Debug)]
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// The private key, as PKCS#8.
+    pub key_pem: String,
+}
+
+impl Authority {
+    /// Makes a root with a P-256 key.
+    pub fn new(common_name: &str) -> Self {
+        let mut params = subject(common_name, Vec::new());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a P-256 key can be made");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a root can sign itself"))
+    }
+
+    /// The root's certificate.
+    pub fn ca_pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Issues a server certificate for host names and addresses.
+    pub fn server(&self, names: &[&str]) -> Identity {
+        let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
+        let common_name = names.first().cloned().unwrap_or_default();
+        self.issue(subject(&common_name, names), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Issues a client certificate; Kubernetes reads the common name as a user and
+    /// the organisations as groups.
+    pub fn client(&self, common_name: &str, organisations: &[&str]) -> Identity {
+        let mut params = subject(common_name, vec![common_name.to_owned()]);
+        for organisation in organisations {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, *organisation);
+        }
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().expect("a P-256 key can be made");
+        let certificate = params.signed_by(&key, &self.0).expect("a root can issue");
+        Identity {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+}
+
+fn subject(common_name: &str, names: Vec<String>) -> CertificateParams {
+    let mut params = CertificateParams::new(names).expect("names of tests are valid");
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2049, 12, 31);
+    params
+}

@@ -1,0 +1,336 @@
+//! Finds the programs that are run, and builds the missing ones.
+//!
+//! The control plane and the [stand-in for the relay](crate::relay) are Go
+//! programs, pinned by `tests/control-plane/go.mod` and built once, into
+//! `target/control-plane`; `KUBEBUILDER_ASSETS` names a directory to take the
+//! control plane from instead. The plugins are built by cargo, unless
+//! `RELAY_BIN_DIR` names a directory that holds them.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// Silence lasts no longer than this while something is built.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A Go program that tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The store behind every kube-apiserver.
+    Etcd,
+    /// The server the plugins talk to.
+    KubeApiserver,
+    /// The kubectl that starts the plugins.
+    Kubectl,
+    /// The stand-in for relay server and agent.
+    Relay,
+}
+
+impl Tool {
+    /// The file name of the program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Kubectl => "kubectl",
+            Self::Relay => "relay",
+        }
+    }
+
+    /// Where the program is, once it is there: the first call may build it.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or what failed, as all callers of this process see it.
+    pub fn path(self) -> Result<&'static Path, String> {
+        static FOUND: [OnceLock<Result<PathBuf, String>>; 4] = [const { OnceLock::new() }; 4];
+        match FOUND[self as usize].get_or_init(|| self.find()) {
+            Ok(path) => Ok(path),
+            Err(err) => Err(err.clone()),
+        }
+    }
+
+    fn find(self) -> Result<PathBuf, String> {
+        if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS").filter(|_| self != Self::Relay) {
+            let path = Path::new(&assets).join(self.name());
+            return match path.is_file() {
+                true => Ok(path),
+                false => Err(format!(
+                    "KUBEBUILDER_ASSETS is set, but `{}` does not exist",
+                    path.display()
+                )),
+            };
+        }
+        self.build()
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Relay => "./relay",
+        }
+    }
+
+    fn expected_duration(self) -> &'static str {
+        match self {
+            Self::Etcd => "about 30 s",
+            Self::KubeApiserver => "about 5 minutes",
+            Self::Kubectl => "about 90 s",
+            Self::Relay => "about 20 s",
+        }
+    }
+
+    /// Builds the program, unless what was built last is current.
+    fn build(self) -> Result<PathBuf, String> {
+        let module = workspace().join("tests/control-plane");
+        let directory = target_directory().join("control-plane");
+        let path = directory.join(self.name());
+        let stamp_path = directory.join(format!("{}.stamp", self.name()));
+
+        let go_mod = read(&module.join("go.mod"))?;
+        let stamp = self.stamp(&module, &go_mod)?;
+        let _lock = lock(&directory)?;
+        let reason = match fs::read_to_string(&stamp_path) {
+            Ok(built) if built == stamp && path.is_file() => return Ok(path),
+            Ok(_) if path.is_file() => "its source has changed",
+            _ => "not built yet",
+        };
+
+        let label = match self {
+            Self::Relay => self.name().to_owned(),
+            _ => format!("{} {}", self.name(), self.version(&go_mod)?),
+        };
+        // Built aside and renamed, so that neither a running copy is written over
+        // nor half a program left behind.
+        let unfinished = directory.join(format!("{}.unfinished", self.name()));
+        let mut go = Command::new("go");
+        go.current_dir(&module)
+            .env("CGO_ENABLED", "0")
+            .args([
+                "build",
+                "-buildvcs=false",
+                "-trimpath",
+                "-ldflags",
+                &self.linker_flags(&go_mod)?,
+                "-o",
+            ])
+            .arg(&unfinished)
+            .arg(self.package())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        say(&format!(
+            "building {label} ({reason}; once, {} on 2 cores) …",
+            self.expected_duration()
+        ));
+        run_with_heartbeat(&mut go, &label)?;
+        fs::rename(&unfinished, &path)
+            .and_then(|()| fs::write(&stamp_path, stamp))
+            .map_err(|err| format!("failed to keep `{}`: {err}", path.display()))?;
+        Ok(path)
+    }
+
+    /// What the program is made from. `go.sum` is left out: it holds no choice
+    /// that `go.mod` does not, and every new import of the stand-in edits it.
+    fn stamp(self, module: &Path, go_mod: &str) -> Result<String, String> {
+        let mut stamp = format!(
+            "package {}\nflags {}\n",
+            self.package(),
+            self.linker_flags(go_mod)?
+        );
+        let mut versions: Vec<_> = go_mod.lines().filter_map(pinned_version).collect();
+        versions.sort_unstable();
+        stamp.extend(versions.iter().flat_map(|line| [line, "\n"]));
+        if self == Self::Relay {
+            stamp += &read(&module.join("relay/main.go"))?;
+        }
+        Ok(stamp)
+    }
+
+    fn version(self, go_mod: &str) -> Result<&str, String> {
+        let module = match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            _ => "k8s.io/kubernetes",
+        };
+        go_mod
+            .lines()
+            .filter_map(pinned_version)
+            .find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
+            .ok_or_else(|| format!("`tests/control-plane/go.mod` does not require `{module}`"))
+    }
+
+    fn linker_flags(self, go_mod: &str) -> Result<String, String> {
+        let mut flags = String::from("-s -w");
+        if matches!(self, Self::KubeApiserver | Self::Kubectl) {
+            let version = self.version(go_mod)?;
+            let mut numbers = version.trim_start_matches('v').split('.');
+            let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+            // Without these, kubectl cannot compare its version with the server's.
+            for (name, value) in [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)] {
+                flags += &format!(" -X k8s.io/component-base/version.{name}={value}");
+            }
+        }
+        Ok(flags)
+    }
+}
+
+/// `module version` of a line of go.mod, whether it is a direct requirement, an
+/// indirect one or a replacement.
+fn pinned_version(line: &str) -> Option<&str> {
+    let line = line.split("//").next()?.trim().trim_start_matches("require ");
+    let is_pinned = line.rsplit(' ').next()?.starts_with('v') && line.contains(' ');
+    is_pinned.then_some(line)
+}
+
+/// The directory that holds the three plugins: `RELAY_BIN_DIR`, or what cargo
+/// builds.
+///
+/// # Errors
+///
+/// Says what failed.
+pub fn plugins() -> Result<&'static Path, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| match env::var_os("RELAY_BIN_DIR") {
+        Some(directory) => Ok(workspace().join(directory)),
+        None => Ok(named(built()?, "kubectl-relay_address")?
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .to_owned()),
+    });
+    found.as_deref().map_err(Clone::clone)
+}
+
+/// The supervisor of [`crate::leash`], always of this build.
+///
+/// # Errors
+///
+/// Says what failed.
+pub fn leash() -> Result<&'static Path, String> {
+    named(built()?, "leash")
+}
+
+/// What cargo builds of the workspace, once.
+fn built() -> Result<&'static [PathBuf], String> {
+    static BUILT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| match env::var_os("RELAY_BIN_DIR") {
+        Some(_) => cargo_build(&["--package", "relay-tests", "--bins"]),
+        None => cargo_build(&["--workspace", "--bins"]),
+    });
+    built.as_deref().map_err(Clone::clone)
+}
+
+/// Runs `cargo build`, in the profile of this very code, and lists the programs
+/// it made.
+fn cargo_build(selection: &[&str]) -> Result<Vec<PathBuf>, String> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    cargo
+        .current_dir(workspace())
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(selection)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo
+        .output()
+        .map_err(|err| format!("failed to run cargo: {err}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "failed to build {}: cargo's own words are above",
+            selection.join(" ")
+        ));
+    }
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let programs = messages.filter_map(|line| {
+        let message: Value = serde_json::from_slice(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    Ok(programs.collect())
+}
+
+fn named<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, String> {
+    let found = programs
+        .iter()
+        .find(|path| path.file_name().is_some_and(|file| file == name));
+    found
+        .map(PathBuf::as_path)
+        .ok_or_else(|| format!("cargo built no `{name}`"))
+}
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+fn target_directory() -> PathBuf {
+    workspace().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target")))
+}
+
+/// Holds off other processes that would build the same programs.
+fn lock(directory: &Path) -> Result<File, String> {
+    let locked = || {
+        fs::create_dir_all(directory)?;
+        let file = File::create(directory.join("lock"))?;
+        if file.try_lock().is_err() {
+            say("waiting for another process that builds the control plane …");
+            file.lock()?;
+        }
+        io::Result::Ok(file)
+    };
+    locked().map_err(|err| format!("failed to lock `{}`: {err}", directory.display()))
+}
+
+fn run_with_heartbeat(command: &mut Command, label: &str) -> Result<(), String> {
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|err| match err.kind() {
+        ErrorKind::NotFound => format!(
+            "{label} is built with Go, and `go` is not on the PATH: install it \
+             (for the control plane, KUBEBUILDER_ASSETS may also name a directory that holds it)"
+        ),
+        _ => format!("failed to run go: {err}"),
+    })?;
+    let mut next_sign = start + HEARTBEAT;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) => thread::sleep(Duration::from_millis(100)),
+            Err(err) => return Err(format!("failed to wait for go: {err}")),
+        }
+        if Instant::now() > next_sign {
+            say(&format!(
+                "… still building {label} after {} s",
+                start.elapsed().as_secs()
+            ));
+            next_sign += HEARTBEAT;
+        }
+    };
+    if !status.success() {
+        return Err(format!("failed to build {label}: go's own words are above"));
+    }
+    say(&format!("built {label} in {} s", start.elapsed().as_secs()));
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|err| format!("failed to read `{}`: {err}", path.display()))
+}
+
+/// Writes a line past the capture of test output, which only sees the print
+/// macros.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
