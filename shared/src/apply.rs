@@ -45,6 +45,14 @@ pub enum Outcome {
 }
 
 impl Report {
+    /// Whether everything asked for is in place.
+    pub fn is_done(&self) -> bool {
+        let outcomes = self.clusters.iter().flat_map(|c| &c.outcomes);
+        !outcomes
+            .into_iter()
+            .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_) | Outcome::NotTried))
+    }
+
     /// The error that sums up what failed, if anything did.
     pub fn into_result(self) -> Result<()> {
         let clusters = self.clusters.len();
@@ -66,6 +74,21 @@ impl Report {
                 .causes(causes)
                 .hint("what is listed as created or configured is in place; run the same command again for the rest")),
         }
+    }
+}
+
+/// What would become of a plan if every write went well. Nothing is sent.
+pub fn foresee(plan: Plan) -> Report {
+    let clusters = plan.clusters.into_iter().map(|cluster| ClusterReport {
+        context: cluster.cluster.context().to_owned(),
+        outcomes: cluster
+            .steps
+            .into_iter()
+            .map(|step| (step.object, done(&step.action)))
+            .collect(),
+    });
+    Report {
+        clusters: clusters.collect(),
     }
 }
 
@@ -128,22 +151,22 @@ async fn apply_step(
     progress: &Progress,
 ) -> (ObjectRef, Outcome) {
     let Step { object, action } = step;
-    let (written, done) = match &action {
+    let written = match &action {
         Action::Unchanged => return (object, Outcome::Unchanged),
-        Action::Create(manifest) => (cluster.create(&object, manifest, writer).await, Outcome::Created),
-        Action::Merge(manifest) => (
-            cluster.merge(&object, manifest, writer).await,
-            Outcome::Configured,
-        ),
-        Action::Apply(manifest, Presence::Absent) => {
-            (cluster.apply(&object, manifest, writer).await, Outcome::Created)
-        }
-        Action::Apply(manifest, Presence::Present) => (
-            cluster.apply(&object, manifest, writer).await,
-            Outcome::Configured,
-        ),
+        Action::Create(manifest) => cluster.create(&object, manifest, writer).await,
+        Action::Merge(manifest) => cluster.merge(&object, manifest, writer).await,
+        Action::Apply(manifest, _) => cluster.apply(&object, manifest, writer).await,
     };
     progress.advance();
-    let outcome = written.map_or_else(Outcome::Failed, |()| done);
+    let outcome = written.map_or_else(Outcome::Failed, |()| done(&action));
     (object, outcome)
+}
+
+/// What has become of an object once its action is carried out.
+fn done(action: &Action) -> Outcome {
+    match action {
+        Action::Create(_) | Action::Apply(_, Presence::Absent) => Outcome::Created,
+        Action::Merge(_) | Action::Apply(_, Presence::Present) => Outcome::Configured,
+        Action::Unchanged => Outcome::Unchanged,
+    }
 }

@@ -91,7 +91,11 @@ impl Cluster {
         let request = object.request().get(&object.name, &GetParams::default());
         match self.send(request).await {
             Ok(found) => Ok(Some(found)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 => match status.details {
+                // Only for a kind that it serves does the server name what is missing.
+                Some(details) if !details.name.is_empty() => Ok(None),
+                _ => Err(self.unknown_resource(&object.resource).object(object)),
+            },
             Err(e) => Err(self.error(e).object(object)),
         }
     }
@@ -170,8 +174,23 @@ impl Cluster {
             .await
     }
 
+    fn unknown_resource(&self, resource: &ApiResource) -> Error {
+        let ApiResource {
+            plural, api_version, ..
+        } = resource;
+        Error::new(format!(
+            "the server doesn't have a resource type {plural:?} in {api_version:?}"
+        ))
+        .context(&self.context)
+    }
+
     fn error(&self, error: kube::Error) -> Error {
         let error = match error {
+            kube::Error::Api(status) if status.reason == "Conflict" => {
+                Error::from_server(&status.reason, status.message).hint(
+                    "someone else changed or owns it: see `kubectl get --show-managed-fields`, and run again",
+                )
+            }
             kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
             error => unreachable_server(&error, &self.server),
         };

@@ -42,108 +42,117 @@ impl From<ExitCode> for std::process::ExitCode {
 ///   hint: ask for the right to …
 /// ```
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+/// Boxed, as a `Result` is moved far more often than it fails.
+#[derive(Debug)]
+struct Parts {
     exit: ExitCode,
+    /// What the API server calls it, such as `Forbidden`.
+    reason: Option<String>,
     prefix: String,
     message: String,
     context: Option<String>,
     object: Option<String>,
     hint: Option<String>,
-    causes: Vec<Self>,
+    causes: Vec<Error>,
 }
 
 impl Error {
     /// A failure, said as a lower-case fragment without a period.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             exit: ExitCode::Failed,
+            reason: None,
             prefix: "error: ".to_owned(),
             message: message.into(),
             context: None,
             object: None,
             hint: None,
             causes: Vec::new(),
-        }
+        }))
     }
 
     /// A command line that makes no sense; exits with [`ExitCode::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            exit: ExitCode::Usage,
-            ..Self::new(message)
-        }
+        let mut error = Self::new(message);
+        error.0.exit = ExitCode::Usage;
+        error
     }
 
     /// What the API server answered, worded as kubectl words it.
     pub(crate) fn from_server(reason: &str, message: impl Into<String>) -> Self {
-        let prefix = match reason {
+        let mut error = Self::new(message);
+        error.0.reason = Some(reason.to_owned());
+        error.0.prefix = match reason {
             "" => "Error from server: ".to_owned(),
             reason => format!("Error from server ({reason}): "),
         };
-        Self {
-            prefix,
-            ..Self::new(message)
-        }
+        error
     }
 
     /// What happened before a server answered, worded as kubectl words it.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
-        Self {
-            prefix: String::new(),
-            ..Self::new(message)
-        }
+        let mut error = Self::new(message);
+        error.0.prefix = String::new();
+        error
     }
 
     /// Names the kubeconfig context it happened in; the first one said stays.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
-        self.context.get_or_insert(context.into());
+        self.0.context.get_or_insert(context.into());
         self
     }
 
     /// Names the object it happened to; the first one said stays.
     #[must_use]
     pub fn object(mut self, object: impl fmt::Display) -> Self {
-        self.object.get_or_insert(object.to_string());
+        self.0.object.get_or_insert(object.to_string());
         self
     }
 
     /// Says what the user can do; the first one said stays.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert(hint.into());
+        self.0.hint.get_or_insert(hint.into());
         self
     }
 
     /// Adds the errors that this one sums up, in order.
     #[must_use]
     pub fn causes(mut self, causes: impl IntoIterator<Item = Self>) -> Self {
-        self.causes.extend(causes);
+        self.0.causes.extend(causes);
         self
+    }
+
+    /// Whether the API server refused it for want of a right.
+    pub fn is_forbidden(&self) -> bool {
+        self.0.reason.as_deref() == Some("Forbidden")
     }
 
     /// The exit code that this error asks for.
     pub fn exit_code(&self) -> ExitCode {
-        self.exit
+        self.0.exit
     }
 
     fn render(&self, out: &mut String, indent: &str) {
-        let message = terminal::printable(&self.message).replace('\n', &format!("\n{indent}  "));
-        let _ = write!(out, "{indent}{}{message}", self.prefix);
+        let message = terminal::printable(&self.0.message).replace('\n', &format!("\n{indent}  "));
+        let _ = write!(out, "{indent}{}{message}", self.0.prefix);
         let place = [
-            self.context.as_ref().map(|c| format!("context {c:?}")),
-            self.object.clone(),
+            self.0.context.as_ref().map(|c| format!("context {c:?}")),
+            self.0.object.clone(),
         ];
         let place: Vec<_> = place.into_iter().flatten().collect();
         if !place.is_empty() {
             let place = terminal::printable(&place.join(", ")).into_owned();
             let _ = write!(out, "\n{indent}  where: {place}");
         }
-        for cause in &self.causes {
+        for cause in &self.0.causes {
             out.push('\n');
             cause.render(out, &format!("{indent}  "));
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = &self.0.hint {
             let hint = terminal::printable(hint).replace('\n', &format!("\n{indent}        "));
             let _ = write!(out, "\n{indent}  hint: {hint}");
         }

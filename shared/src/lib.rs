@@ -9,7 +9,7 @@
 //! a cluster; [`relay`] is the vocabulary; [`exposure`] reads what exposes the
 //! relay server and [`address`] chooses among it; [`plan`] holds what is to be
 //! written (a [`manifest`] each) and [`apply`] writes it; [`render`] turns values
-//! into text and [`terminal`] alone prints it.
+//! into text and [`terminal`] alone prints it. [`owner`] tells whose an object is.
 
 pub mod address;
 pub mod apply;
@@ -19,6 +19,7 @@ pub mod error;
 pub mod exposure;
 pub mod kubeconfig;
 pub mod manifest;
+pub mod owner;
 pub mod plan;
 pub mod relay;
 pub mod render;

@@ -27,6 +27,13 @@ impl Manifest {
         }
     }
 
+    /// Adds a value to `data` of a Secret, base64-encoded.
+    #[must_use]
+    pub fn data(mut self, key: &str, value: &[u8]) -> Self {
+        self.shown["data"][key] = STANDARD.encode(value).into();
+        self
+    }
+
     /// Adds a private value to `data` of a Secret; it is sent base64-encoded.
     #[must_use]
     pub fn private_data(mut self, key: &str, value: Zeroizing<Vec<u8>>) -> Self {
@@ -71,7 +78,8 @@ mod tests {
 
     #[test]
     fn private_data_is_sent_and_never_shown() {
-        let manifest = Manifest::new(json!({"kind": "Secret", "data": {"ca.crt": "Y2E="}}))
+        let manifest = Manifest::new(json!({"kind": "Secret"}))
+            .data("ca.crt", b"ca")
             .private_data("tls.key", Zeroizing::new(b"key".to_vec()));
         let shown = format!("{manifest:?} {}", manifest.shown());
         assert!(shown.contains(REDACTED) && !shown.contains("a2V5"), "{shown}");

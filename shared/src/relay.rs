@@ -15,6 +15,13 @@ pub const PORT_NAME: &str = "grpc";
 /// The number of the relay server's gRPC port where no Service says otherwise.
 pub const PORT: u16 = 9900;
 
+/// The Secret with the root certificate, in every cluster.
+pub const ROOT_SECRET: &str = "relay-root-tls-secret";
+/// The Secret that the relay server serves by, in the management cluster.
+pub const SERVER_SECRET: &str = "relay-server-tls-secret";
+/// The Secret that the relay server issues by, in the management cluster.
+pub const SIGNING_SECRET: &str = "relay-tls-signing-secret";
+
 /// The Istio ingress gateway's namespace, Service and port, as on the page.
 pub const INGRESS_NAMESPACE: &str = "istio-system";
 /// See [`INGRESS_NAMESPACE`].
