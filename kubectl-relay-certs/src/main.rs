@@ -1,2 +1,18 @@
-//! todo
-fn main() {}
+//! `kubectl relay-certs`: makes the certificates that relay server and agents
+//! trust each other by, and places them in every cluster.
+
+mod cli;
+mod directory;
+mod fleet;
+mod inspect;
+mod material;
+mod pki;
+mod run;
+mod secrets;
+
+use clap::Parser as _;
+use relay_shared::runtime;
+
+fn main() -> std::process::ExitCode {
+    runtime::block_on(run::run(cli::Cli::parse()))
+}
