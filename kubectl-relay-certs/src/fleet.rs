@@ -168,7 +168,7 @@ impl Member {
     }
 
     fn plan(self, material: &Material, namespace: &str) -> Result<ClusterPlan> {
-        let object = ObjectRef::new::<Namespace>("", namespace);
+        let object = ObjectRef::cluster_wide::<Namespace>(namespace);
         let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
         let mut steps = vec![Step {
             object,
@@ -199,7 +199,7 @@ async fn observe_host(cluster: Cluster, namespace: &str, named: Option<&str>) ->
 }
 
 async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Presence> {
-    let object = ObjectRef::new::<Namespace>("", name);
+    let object = ObjectRef::cluster_wide::<Namespace>(name);
     let namespace = match cluster.get::<Namespace>(&object).await {
         Ok(Some(namespace)) => namespace,
         Ok(None) => return Ok(Presence::Absent),

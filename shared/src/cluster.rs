@@ -4,7 +4,7 @@
 use std::fmt;
 
 use http::Request as HttpRequest;
-use k8s_openapi::serde::de::DeserializeOwned;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, serde::de::DeserializeOwned};
 use kube::{
     Client, Resource,
     api::{
@@ -208,13 +208,22 @@ impl fmt::Debug for Cluster {
 }
 
 impl ObjectRef {
-    /// An object of a kind that is known at compile time. `namespace` is ignored
-    /// for a kind that has none.
-    pub fn new<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> Self {
-        let namespaced = K::url_path(&(), Some("n")).contains("/namespaces/n/");
+    /// An object in a namespace, of a kind that is known at compile time.
+    pub fn new<K>(namespace: &str, name: &str) -> Self
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Self::dynamic(ApiResource::erase::<K>(&()), namespace, name)
+    }
+
+    /// An object of a kind that has no namespace.
+    pub fn cluster_wide<K>(name: &str) -> Self
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+    {
         Self {
             resource: ApiResource::erase::<K>(&()),
-            namespace: namespaced.then(|| namespace.to_owned()),
+            namespace: None,
             name: name.to_owned(),
         }
     }
