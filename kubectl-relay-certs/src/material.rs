@@ -373,3 +373,241 @@ fn fingerprints(certificates: &[Certificate]) -> String {
     let all: Vec<_> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
     all.join(" and ")
 }
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, macros::datetime};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
+
+    /// A fast key: what is decided does not depend on the algorithm.
+    fn key() -> PrivateKey {
+        let pair = rcgen::KeyPair::generate().expect("P-256 can be generated");
+        PrivateKey::from_pem(Zeroizing::new(pair.serialize_pem())).expect("was just written")
+    }
+
+    fn copy(key: &PrivateKey) -> PrivateKey {
+        PrivateKey::from_pem(key.pem().clone()).expect("was read before")
+    }
+
+    fn host() -> RelayHost {
+        RelayHost::new("enterprise-networking", "gloo-mesh")
+    }
+
+    /// A root and what is issued from it, to be put into places.
+    struct Set {
+        root: Root,
+        server: Server,
+        signing: Signing,
+    }
+
+    impl Set {
+        fn new() -> Self {
+            Self::of(&host())
+        }
+
+        fn of(host: &RelayHost) -> Self {
+            let root = Root::new(key(), host.namespace(), NOW).expect("is issued");
+            Self {
+                server: root.server(key(), host, NOW).expect("is issued"),
+                signing: root.signing(key(), host.namespace(), NOW).expect("is issued"),
+                root,
+            }
+        }
+
+        fn root(&self) -> Pair {
+            pair(&self.root.certificate, &self.root.key)
+        }
+
+        fn server(&self) -> Pair {
+            pair(&self.server.certificate, &self.server.key)
+        }
+
+        fn signing(&self) -> Pair {
+            pair(&self.signing.certificate, &self.signing.key)
+        }
+
+        fn trusted(&self) -> Vec<(String, Vec<Certificate>)> {
+            vec![("mgmt".to_owned(), vec![self.root.certificate.clone()])]
+        }
+
+        /// As it is once `init` is done.
+        fn in_cluster(&self) -> Found {
+            Found {
+                roots: self.trusted(),
+                server: self.server(),
+                signing: self.signing(),
+                ..nothing()
+            }
+        }
+
+        fn in_directory(&self) -> Found {
+            Found {
+                pairs: Pairs {
+                    root: self.root(),
+                    server: self.server(),
+                    signing: self.signing(),
+                },
+                ..nothing()
+            }
+        }
+    }
+
+    fn pair(certificate: &Certificate, key: &PrivateKey) -> Pair {
+        Pair {
+            certificate: Some(certificate.clone()),
+            key: Some(copy(key)),
+        }
+    }
+
+    fn nothing() -> Found {
+        Found {
+            roots: Vec::new(),
+            server: Pair::default(),
+            signing: Pair::default(),
+            directory: "pki".to_owned(),
+            pairs: Pairs::default(),
+        }
+    }
+
+    /// What is issued, and what the user is told; or the error.
+    fn outcome(found: Found, now: OffsetDateTime) -> String {
+        match decide(found, &host(), now) {
+            Err(error) => error.to_string(),
+            Ok(decision) => {
+                let remarks = decision.remarks.clone();
+                let material = decision.issue(&host(), now).expect("is issued");
+                let issued: Vec<_> = material
+                    .issued()
+                    .map(|(role, ..)| role.stem().to_owned())
+                    .collect();
+                [issued, remarks].concat().join("; ")
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sound_stays_and_what_is_missing_is_issued() {
+        #[track_caller]
+        fn check(found: Found, want: &str) {
+            assert_eq!(outcome(found, NOW), want);
+        }
+        let set = Set::new();
+        check(set.in_cluster(), "");
+        check(set.in_directory(), "");
+        check(
+            Found {
+                server: set.server(),
+                ..set.in_directory()
+            },
+            "",
+        );
+
+        let mut found = set.in_directory();
+        found.pairs.server = Pair::default();
+        check(found, "relay-server-tls");
+        let mut found = set.in_directory();
+        found.pairs.signing.certificate = None;
+        check(found, "relay-tls-signing");
+
+        let mut found = set.in_cluster();
+        found.server = Pair::default();
+        found.pairs.root = set.root();
+        check(found, "relay-server-tls");
+
+        let mut found = set.in_cluster();
+        found.pairs = Set::of(&host()).in_directory().pairs;
+        found.pairs.root = set.root();
+        let stays = "secret relay-server-tls-secret holds: the secret stays; \
+                     pki/relay-tls-signing.crt is not what secret relay-tls-signing-secret holds: the secret stays";
+        check(found, &format!("pki/relay-server-tls.crt is not what {stays}"));
+
+        let mut found = set.in_cluster();
+        found.server = Set::of(&RelayHost::new("relay", "elsewhere")).server();
+        found.pairs.root = set.root();
+        check(
+            found,
+            "relay-server-tls; the certificate of secret relay-server-tls-secret is not for \
+             enterprise-networking.gloo-mesh: it is replaced",
+        );
+
+        let mut found = set.in_cluster();
+        found.signing = set.server();
+        found.pairs.root = set.root();
+        check(
+            found,
+            "relay-tls-signing; the certificate of secret relay-tls-signing-secret is not a certificate \
+             authority: it is replaced",
+        );
+    }
+
+    #[test]
+    fn what_is_not_sound_stops() {
+        #[track_caller]
+        fn check(found: Found, now: OffsetDateTime, want: &str) {
+            let got = outcome(found, now);
+            assert!(got.contains(want), "{got}");
+        }
+        let (set, other) = (Set::new(), Set::new());
+        let print = |set: &Set| set.root.certificate.fingerprint().to_string();
+
+        let mut found = set.in_cluster();
+        found.pairs = other.in_directory().pairs;
+        check(found, NOW, &format!("mgmt has {}", print(&set)));
+        let mut found = set.in_cluster();
+        found.pairs = other.in_directory().pairs;
+        check(found, NOW, &format!("pki/relay-root.crt has {}", print(&other)));
+
+        let mut found = nothing();
+        found.roots = set.trusted();
+        check(
+            found,
+            NOW,
+            &format!("pki has not the key of the root {}", print(&set)),
+        );
+
+        let mut found = set.in_directory();
+        found.pairs.root.key = other.root().key;
+        check(found, NOW, "pki/relay-root.key is not the key of the root");
+        let mut found = set.in_directory();
+        found.pairs.server.key = other.server().key;
+        check(
+            found,
+            NOW,
+            "pki/relay-server-tls.crt does not belong to the key beside it",
+        );
+        let mut found = set.in_directory();
+        found.pairs.server.key = None;
+        check(found, NOW, "pki/relay-server-tls.crt is there and its key is not");
+        let mut found = set.in_directory();
+        found.pairs.server = other.server();
+        check(found, NOW, "pki/relay-server-tls.crt is not signed by the root");
+        let mut found = set.in_directory();
+        found.pairs.signing = set.server();
+        check(
+            found,
+            NOW,
+            "pki/relay-tls-signing.crt is not a certificate authority",
+        );
+        let mut found = set.in_directory();
+        found.pairs.server = set.signing();
+        check(found, NOW, "is a certificate authority, not a server's");
+
+        check(set.in_cluster(), NOW + Duration::days(3651), "has expired");
+        check(set.in_cluster(), NOW - Duration::days(1), "is not valid yet");
+    }
+
+    #[test]
+    fn an_interrupted_runs_keys_are_used() {
+        let left = key();
+        let mut found = nothing();
+        found.pairs.root.key = Some(copy(&left));
+        let decision = decide(found, &host(), NOW).unwrap_or_else(|e| panic!("{e}"));
+        let material = decision.issue(&host(), NOW).expect("is issued");
+        let (_, root, _) = material.issued().next().expect("a root is issued");
+        assert!(root.belongs_to(&left));
+    }
+}
