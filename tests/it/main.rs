@@ -2,3 +2,4 @@
 //! users install them. One binary, so that all tests share one control plane.
 
 mod harness;
+mod readme;

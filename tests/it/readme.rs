@@ -1,0 +1,75 @@
+//! The README is true: its commands do what it says they do.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use relay_tests::{ControlPlane, Shell, binaries, fixtures};
+
+/// Every line of every `sh` block.
+fn commands() -> Vec<String> {
+    let readme = fs::read_to_string(binaries::workspace().join("README.md")).expect("there is a README");
+    let blocks = readme.split("```sh\n").skip(1);
+    blocks
+        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn its_commands_work_in_the_order_they_are_shown() {
+    let control_plane = ControlPlane::start(&["mgmt", "east", "west", "north"]);
+    let shell = Shell::on(&control_plane);
+    shell
+        .kubectl(&["--context", "mgmt", "create", "namespace", "gloo-mesh"])
+        .success();
+    shell.apply("mgmt", fixtures::relay_service("gloo-mesh", "ClusterIP"));
+    fixtures::install_istio_crds(&shell, "mgmt");
+
+    let mut ran = 0;
+    for command in commands() {
+        if command.starts_with("cargo ") || command == ".ci/run" {
+            continue;
+        }
+        if command.contains("relay-address") {
+            let status = fixtures::load_balancer(&["203.0.113.10"]);
+            shell.patch_status("mgmt", "service/enterprise-networking", "gloo-mesh", &status);
+        }
+        shell.run("sh", &["-euc", &command]).success();
+        ran += 1;
+    }
+    assert_eq!(ran, 6, "of the README's commands");
+}
+
+#[test]
+fn the_sandbox_does_the_whole_job_and_can_be_kept() {
+    // In our own environment: it is started by hand, and may build what is missing.
+    let mut sandbox = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .arg("--keep")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the sandbox starts");
+    let tried =
+        b"kubectl --context west -n gloo-mesh get secret -o name; kubectl relay-address --via service\n";
+    let mut stdin = sandbox.stdin.take().expect("is piped");
+    stdin.write_all(tried).expect("it reads");
+    drop(stdin);
+    let output = sandbox.wait_with_output().expect("it ends");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    for text in [
+        "$ kubectl relay-ingress apply --via loadbalancer\nmgmt   service/enterprise-networking   configured\n",
+        "west   secret/relay-root-tls-secret      created\n",
+        "Nothing changed: every cluster holds what it should.\n",
+    ] {
+        assert!(shown.contains(text), "no {text:?} in:\n{shown}");
+    }
+    assert!(
+        shown.ends_with("secret/relay-root-tls-secret\n203.0.113.10:9900\n"),
+        "{shown}"
+    );
+}
