@@ -20,8 +20,8 @@ Examples:
   # The address to register clusters with
   RELAY_ADDRESS=$(kubectl relay-address --context mgmt)
 
-  # Only the Istio ingress gateway counts, and its Service has a name of its own
-  kubectl relay-address --via istio --ingress-namespace edge --ingress-service gateway"
+  # Only the Istio ingress gateway counts, and it is not where Istio puts it
+  kubectl relay-address --via istio --ingress-namespace edge"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

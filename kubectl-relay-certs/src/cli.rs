@@ -21,11 +21,12 @@ pub(crate) enum Command {
     /// Make the certificates and place them in every cluster; a second run changes nothing
     #[command(after_help = "\
 Examples:
-  # Root, server and signing certificate for a management cluster and two remotes
-  kubectl relay-certs init --mgmt-context mgmt --remote-context east --remote-context west
+  # Everything, for a management cluster and two remotes
+  kubectl relay-certs init --context mgmt \\
+    --remote-context east --remote-context west
 
-  # Add a remote later: it gets the root certificate that is in use, no key is needed
-  kubectl relay-certs init --mgmt-context mgmt --remote-context north")]
+  # Add a remote later: it gets the root in use, and no key is needed
+  kubectl relay-certs init --context mgmt --remote-context north")]
     Init(InitArgs),
 }
 

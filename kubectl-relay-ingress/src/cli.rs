@@ -37,9 +37,6 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_enum)]
     pub(crate) via: Via,
 
-    #[command(flatten)]
-    pub(crate) service: ServiceArgs,
-
     /// What to do instead of writing
     #[arg(long, value_enum, default_value_t = DryRun::None)]
     pub(crate) dry_run: DryRun,
@@ -47,6 +44,9 @@ pub(crate) struct ApplyArgs {
     /// Print the objects instead of a report
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
 }
 
 /// What carries the agents' connections into the cluster.
