@@ -1,5 +1,8 @@
 //! The integration tests: real kubectl, real kube-apiservers, the plugins as
 //! users install them. One binary, so that all tests share one control plane.
 
+mod address;
+mod certs;
 mod harness;
 mod readme;
+mod verifiers;

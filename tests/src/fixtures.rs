@@ -53,8 +53,8 @@ pub fn create(shell: &Shell, context: &str, objects: &[Value]) {
     }
 }
 
-/// Binds a role to a user in one namespace: `verbs` and `resources` as
-/// `kubectl create role` takes them, separated by commas.
+/// Binds a role to a user in one namespace and waits until it counts: `verbs` and
+/// `resources` as `kubectl create role` takes them, separated by commas.
 #[track_caller]
 pub fn grant(shell: &Shell, context: &str, namespace: &str, user: &str, verbs: &str, resources: &str) {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -63,14 +63,37 @@ pub fn grant(shell: &Shell, context: &str, namespace: &str, user: &str, verbs: &
     let created = |what: &[&str]| {
         shell.kubectl(&[&place[..], what].concat()).success();
     };
-    let verbs = format!("--verb={verbs}");
-    created(&["role", &role, &verbs, &format!("--resource={resources}")]);
+    created(&[
+        "role",
+        &role,
+        &format!("--verb={verbs}"),
+        &format!("--resource={resources}"),
+    ]);
     created(&[
         "rolebinding",
         &role,
         &format!("--role={role}"),
         &format!("--user={user}"),
     ]);
+    // The authorizer reads roles through a cache, each as a whole: one right counts
+    // as soon as all do.
+    let asked = ["auth", "can-i", first(verbs), first(resources), "--as", user];
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = shell.kubectl(&[&place[..4], &asked].concat());
+        if answer.code == Some(0) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "a right is granted but does not count:\n{answer}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn first(list: &str) -> &str {
+    list.split(',').next().unwrap_or_default()
 }
 
 /// The relay server's service, of a type such as `ClusterIP`.
