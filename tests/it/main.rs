@@ -4,5 +4,6 @@
 mod address;
 mod certs;
 mod harness;
+mod ingress;
 mod readme;
 mod verifiers;

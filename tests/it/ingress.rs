@@ -1,0 +1,304 @@
+//! `kubectl relay-ingress apply`: the page's two ways of exposing the server.
+
+use relay_tests::{ControlPlane, Shell, Transcript, fixtures};
+use serde_json::{Value, json};
+
+#[track_caller]
+fn apply(shell: &Shell, context: &str, namespace: &str, more: &[&str]) -> Transcript {
+    let arguments = ["relay-ingress", "apply", "--context", context, "-n", namespace];
+    shell.kubectl(&[&arguments[..], more].concat())
+}
+
+/// The page's two documents, for any relay host and port.
+fn documents(service: &str, namespace: &str, port: u16) -> [Value; 2] {
+    let host = format!("{service}.{namespace}");
+    let metadata = json!({ "name": "gloo-mesh-ingress", "namespace": namespace });
+    [
+        json!({
+            "apiVersion": "networking.istio.io/v1alpha3",
+            "kind": "Gateway",
+            "metadata": metadata,
+            "spec": {
+                "selector": { "istio": "ingressgateway" },
+                "servers": [{
+                    "port": { "number": 443, "name": "https", "protocol": "HTTPS" },
+                    "tls": { "mode": "PASSTHROUGH" },
+                    "hosts": [host],
+                }],
+            },
+        }),
+        json!({
+            "apiVersion": "networking.istio.io/v1alpha3",
+            "kind": "VirtualService",
+            "metadata": metadata,
+            "spec": {
+                "hosts": [host],
+                "gateways": [format!("{namespace}/gloo-mesh-ingress")],
+                "tls": [{
+                    "match": [{ "port": 443, "sniHosts": [host] }],
+                    "route": [{
+                        "destination": {
+                            "host": format!("{host}.svc.cluster.local"),
+                            "port": { "number": port },
+                        },
+                    }],
+                }],
+            },
+        }),
+    ]
+}
+
+fn yaml(text: &str) -> Vec<Value> {
+    let documents = text.split("---\n");
+    documents
+        .map(|document| serde_saphyr::from_str(document).expect("is YAML"))
+        .collect()
+}
+
+fn service(shell: &Shell, namespace: &str) -> Value {
+    let get = [
+        "--context",
+        "mgmt",
+        "-n",
+        namespace,
+        "get",
+        "service",
+        "enterprise-networking",
+    ];
+    let get = shell.kubectl(&[&get[..], &["-o", "json", "--show-managed-fields"]].concat());
+    get.success().json()
+}
+
+#[test]
+fn a_load_balancer_changes_the_type_and_nothing_else() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt"]);
+    shell.apply("mgmt", fixtures::relay_service(&namespace, "ClusterIP"));
+    let before = service(&shell, &namespace);
+
+    for dry_run in ["client", "server"] {
+        let shown = apply(
+            &shell,
+            "mgmt",
+            &namespace,
+            &["--via", "loadbalancer", "--dry-run", dry_run],
+        );
+        let suffix = if dry_run == "server" {
+            " (server dry run)"
+        } else {
+            " (dry run)"
+        };
+        let report = format!("mgmt   service/enterprise-networking   configured{suffix}\n");
+        assert_eq!(shown.success().stdout, report);
+        assert_eq!(service(&shell, &namespace), before);
+    }
+
+    let first = apply(&shell, "mgmt", &namespace, &["--via", "loadbalancer"]);
+    assert_eq!(
+        first.success().stdout,
+        "mgmt   service/enterprise-networking   configured\n"
+    );
+    let after = service(&shell, &namespace);
+    assert_eq!(after["spec"]["type"], "LoadBalancer");
+    for kept in ["selector", "clusterIP"] {
+        assert_eq!(after["spec"][kept], before["spec"][kept]);
+    }
+    assert_eq!(after["spec"]["ports"][0]["port"], 9900);
+    assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
+    assert_eq!(
+        after["metadata"]["annotations"],
+        before["metadata"]["annotations"]
+    );
+    let managers = after["metadata"]["managedFields"]
+        .as_array()
+        .expect("has managers");
+    let ours = managers
+        .iter()
+        .find(|entry| entry["manager"] == "kubectl-relay-ingress");
+    let fields = &ours.expect("we wrote it")["fieldsV1"]["f:spec"];
+    assert_eq!(fields["f:type"], json!({}));
+    assert_eq!(fields["f:selector"], Value::Null);
+
+    let second = apply(&shell, "mgmt", &namespace, &["--via", "loadbalancer"]);
+    assert_eq!(
+        second.success().stdout,
+        "mgmt   service/enterprise-networking   unchanged\n"
+    );
+    assert_eq!(service(&shell, &namespace), after);
+}
+
+#[test]
+fn what_cannot_be_exposed_is_one_clear_error() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt", "west"]);
+    let missing = apply(&shell, "mgmt", &namespace, &["--via", "loadbalancer"]);
+    assert_eq!(
+        missing.exits(1).stderr,
+        format!(
+            "error: there is no relay service to expose\n  \
+             where: context \"mgmt\", service {namespace}/enterprise-networking\n  \
+             hint: install Gloo Mesh Enterprise first, or say where it is with --namespace and --service\n"
+        )
+    );
+    apply(&shell, "mgmt", &namespace, &[])
+        .exits(2)
+        .complains("--via <VIA>");
+    apply(&shell, "mgnt", &namespace, &["--via", "istio"])
+        .exits(2)
+        .complains("did you mean \"mgmt\"? known contexts: mgmt, east, west");
+    apply(&shell, "west", &namespace, &["--via", "istio"])
+        .exits(1)
+        .complains("the server doesn't have a resource type \"gateways\" in \"networking.istio.io/v1alpha3\"")
+        .complains("where: context \"west\", gateway")
+        .complains("hint: install Istio");
+}
+
+#[test]
+fn istio_gets_the_pages_two_documents() {
+    let shell = Shell::on(ControlPlane::shared());
+    fixtures::install_istio_crds(&shell, "east");
+    let at = |more: &[&str]| {
+        let arguments = [
+            "relay-ingress",
+            "apply",
+            "--mgmt-context",
+            "east",
+            "--via",
+            "istio",
+        ];
+        shell.kubectl(&[&arguments[..], more].concat())
+    };
+    let page = documents("enterprise-networking", "gloo-mesh", 9900);
+    let shown = at(&["--dry-run=client", "-o", "yaml"]);
+    assert_eq!(yaml(&shown.success().stdout), page);
+    let shown = at(&["--dry-run=client", "-o", "json"]).success().json();
+    assert_eq!(shown["items"], json!(page));
+    let named = at(&[
+        "--dry-run=client",
+        "-o",
+        "yaml",
+        "-n",
+        "mesh",
+        "--service",
+        "relay",
+    ]);
+    assert_eq!(yaml(&named.success().stdout), documents("relay", "mesh", 9900));
+
+    // The relay service that is there decides about name and port.
+    let namespace = fixtures::fresh_namespace(&shell, &["east"]);
+    let mut service = fixtures::relay_service(&namespace, "ClusterIP");
+    service["metadata"]["name"] = "gloo-mesh-mgmt-server".into();
+    service["spec"]["ports"][0]["port"] = 9977.into();
+    shell.apply("east", &service);
+    let wanted = documents("gloo-mesh-mgmt-server", &namespace, 9977);
+    let live = || {
+        ["gateway", "virtualservice"]
+            .map(|kind| shell.get("east", &format!("{kind}/gloo-mesh-ingress"), &namespace))
+    };
+    let report = |outcome: &str| {
+        format!(
+            "east   gateway.networking.istio.io/gloo-mesh-ingress          {outcome}\n\
+             east   virtualservice.networking.istio.io/gloo-mesh-ingress   {outcome}\n"
+        )
+    };
+
+    let dry = apply(
+        &shell,
+        "east",
+        &namespace,
+        &["--via", "istio", "--dry-run=server"],
+    );
+    assert_eq!(dry.success().stdout, report("created (server dry run)"));
+    let absent = [
+        "--context",
+        "east",
+        "-n",
+        &namespace,
+        "get",
+        "gateway",
+        "gloo-mesh-ingress",
+    ];
+    shell.kubectl(&absent).exits(1).complains("NotFound");
+
+    let first = apply(&shell, "east", &namespace, &["--via", "istio"]);
+    assert_eq!(first.success().stdout, report("created"));
+    let applied = live();
+    for (live, wanted) in applied.iter().zip(&wanted) {
+        assert_eq!(live["spec"], wanted["spec"]);
+    }
+    let second = apply(&shell, "east", &namespace, &["--via", "istio"]);
+    assert_eq!(second.success().stdout, report("unchanged"));
+    assert_eq!(live(), applied);
+
+    // Ours, changed since: put right.
+    service["spec"]["ports"][0]["port"] = 9988.into();
+    shell.apply("east", &service);
+    let third = apply(&shell, "east", &namespace, &["--via", "istio"]);
+    third
+        .success()
+        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   configured");
+    assert_eq!(
+        live()[1]["spec"],
+        documents("gloo-mesh-mgmt-server", &namespace, 9988)[1]["spec"]
+    );
+}
+
+#[test]
+fn another_managers_fields_are_never_overwritten() {
+    let shell = Shell::on(ControlPlane::shared());
+    fixtures::install_istio_crds(&shell, "east");
+    let namespace = fixtures::fresh_namespace(&shell, &["east"]);
+    let [mut gateway, _] = documents("enterprise-networking", &namespace, 9900);
+    gateway["spec"]["servers"][0]["hosts"] = json!(["theirs.example.com"]);
+    let theirs = [
+        "--context",
+        "east",
+        "apply",
+        "--server-side",
+        "--field-manager=argocd",
+        "-f",
+        "-",
+    ];
+    shell.stdin(&gateway).kubectl(&theirs).success();
+
+    let refused = apply(&shell, "east", &namespace, &["--via", "istio"]);
+    refused
+        .exits(1)
+        .complains("Error from server (Conflict): ")
+        .complains("conflict with \"argocd\"")
+        .complains(&format!(
+            "where: context \"east\", gateway {namespace}/gloo-mesh-ingress"
+        ))
+        .prints("gateway.networking.istio.io/gloo-mesh-ingress          failed")
+        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   created");
+    let kept = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
+    assert_eq!(kept["spec"], gateway["spec"]);
+}
+use relay_tests::{ControlPlane, Shell, fixtures};
+#[test]
+fn explore() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt", "east"]);
+    fixtures::install_istio_crds(&shell, "east");
+    shell.apply("mgmt", fixtures::relay_service(&namespace, "ClusterIP"));
+    let out = |args: &str| {
+        let args: Vec<_> = args.split(' ').collect();
+        println!("{}", shell.kubectl(&args));
+    };
+    let n = &namespace;
+    out(&format!("relay-ingress apply -n {n}"));
+    out(&format!("relay-ingress apply -n {n} --via loadbalancer"));
+    out(&format!("-n {n} get svc enterprise-networking -o yaml --show-managed-fields"));
+    out(&format!("relay-ingress apply -n {n} --via loadbalancer"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context east --dry-run=client -o yaml"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context east"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context east --dry-run=server"));
+    out(&format!("--context east -n {n} get gateways.networking.istio.io -o yaml --show-managed-fields"));
+    out(&format!("--context east -n {n} patch gateways.networking.istio.io gloo-mesh-ingress --type=merge -p {{\"spec\":{{\"selector\":{{\"istio\":\"other\"}}}}}}"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context east"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context west"));
+    out(&format!("relay-ingress apply -n {n} --via istio --context west --dry-run=client -o yaml"));
+    out(&format!("relay-ingress apply -n nowhere --via istio --context east"));
+    out(&format!("relay-ingress apply -n nowhere --via loadbalancer"));
+    out(&format!("relay-ingress apply -n nowhere --via loadbalancer --context mgnt"));
+}
