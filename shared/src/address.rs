@@ -169,7 +169,7 @@ fn no_such_port(wanted: &PortRef, ports: &[ServicePort]) -> Reason {
         known => format!("it has {}", known.join(", ")),
     };
     Reason {
-        state: format!("it has no port {:?}; {has}", wanted.0).replacen("; it has ", ": it has ", 1),
+        state: format!("it has no port {:?}: {has}", wanted.0),
         hint: "name the right one with --port-name, or --ingress-port-name for the Istio ingress gateway"
             .to_owned(),
     }
@@ -317,5 +317,265 @@ fn unusable(host: &str, port: i32) -> Reason {
     Reason {
         state: format!("{host:?} with port {port} is not an address that can be dialled"),
         hint: "see what writes this status".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is found, best first: addresses as `FIELD ADDRESS`, reasons as they are.
+    fn found(service: Value, port: &str, nodes: &[Value], pods: &[Value]) -> Vec<String> {
+        fn parse<T: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<T> {
+            let parsed = values.iter().map(|value| serde_json::from_value(value.clone()));
+            parsed
+                .collect::<Result<_, _>>()
+                .expect("is an object of its kind")
+        }
+        let object = ObjectRef::new::<Service>("ns", "name");
+        let service = serde_json::from_value(service).expect("is a service");
+        let backends = Backends {
+            nodes: parse(nodes),
+            pods: parse(pods),
+        };
+        let findings = of_service(&object, &service, &PortRef::new(port), &backends);
+        let shown = findings.into_iter().map(|finding| match finding.result {
+            Ok(address) => format!("{} {address}", finding.field),
+            Err(reason) => reason.state,
+        });
+        shown.collect()
+    }
+
+    fn load_balancer(ingress: Value) -> Value {
+        json!({
+            "spec": { "type": "LoadBalancer", "ports": [{ "name": "grpc", "port": 9900 }] },
+            "status": { "loadBalancer": { "ingress": ingress } },
+        })
+    }
+
+    fn node_port(more: Value) -> Value {
+        let mut spec =
+            json!({ "type": "NodePort", "ports": [{ "name": "https", "port": 443, "nodePort": 30443 }] });
+        spec.as_object_mut()
+            .expect("is one")
+            .extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "spec": spec })
+    }
+
+    fn node(name: &str, ready: bool, addresses: &[(&str, &str)]) -> Value {
+        let address = |(kind, address): &(&str, &str)| json!({ "type": kind, "address": address });
+        json!({
+            "metadata": { "name": name },
+            "status": {
+                "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "Unknown" } }],
+                "addresses": addresses.iter().map(address).collect::<Vec<_>>(),
+            },
+        })
+    }
+
+    fn pod(node: &str, ready: bool) -> Value {
+        json!({
+            "metadata": { "name": "gateway" },
+            "spec": { "nodeName": node, "containers": [] },
+            "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }] },
+        })
+    }
+
+    #[test]
+    fn load_balancers_are_read_in_the_order_listed() {
+        #[track_caller]
+        fn check(ingress: Value, want: &[&str]) {
+            let got = found(load_balancer(ingress), "grpc", &[], &[]);
+            let field = |found: &String| found.replace("status.loadBalancer.ingress", "");
+            assert_eq!(got.iter().map(field).collect::<Vec<_>>(), want);
+        }
+        check(json!([{ "ip": "192.0.2.1" }]), &["[0].ip 192.0.2.1:9900"]);
+        check(
+            json!([{ "hostname": "a.b.example" }]),
+            &["[0].hostname a.b.example:9900"],
+        );
+        check(
+            json!([{ "hostname": "h1", "ip": "192.0.2.1" }, { "ip": "192.0.2.2" }]),
+            &[
+                "[0].ip 192.0.2.1:9900",
+                "[0].hostname h1:9900",
+                "[1].ip 192.0.2.2:9900",
+            ],
+        );
+        check(json!([{ "ip": "2001:db8:0::1" }]), &["[0].ip [2001:db8::1]:9900"]);
+        let pending = "its type is LoadBalancer, and its load balancer has no address yet";
+        check(json!([]), &[pending]);
+        check(json!([{}, { "ip": "", "hostname": "" }]), &[pending]);
+        for hostile in ["$(reboot)", "a b", "a\u{1b}[2J", "-o", "a:1", "a/b", "ü"] {
+            let got = found(load_balancer(json!([{ "hostname": hostile }])), "grpc", &[], &[]);
+            let want = format!("{hostile:?} with port 9900 is not an address that can be dialled");
+            assert_eq!(got, [want]);
+        }
+    }
+
+    #[test]
+    fn ports_go_by_name_or_number() {
+        #[track_caller]
+        fn check(ports: Value, port: &str, want: &str) {
+            let mut service = load_balancer(json!([{ "ip": "192.0.2.1" }]));
+            service["spec"]["ports"] = ports;
+            let got = found(service, port, &[], &[]).concat();
+            assert_eq!(got.replace("status.loadBalancer.ingress[0].ip ", ""), want);
+        }
+        let two = json!([{ "name": "http", "port": 80 }, { "name": "grpc", "port": 9900 }]);
+        check(two.clone(), "grpc", "192.0.2.1:9900");
+        check(two.clone(), "80", "192.0.2.1:80");
+        check(
+            two,
+            "tls",
+            "it has no port \"tls\": it has http (80), grpc (9900)",
+        );
+        check(
+            json!([{ "port": 1 }]),
+            "grpc",
+            "it has no port \"grpc\": it has 1",
+        );
+        check(json!([]), "grpc", "it has no port \"grpc\": it has no ports");
+        for port in [0, 65536, -1] {
+            let unusable = format!("\"192.0.2.1\" with port {port} is not an address that can be dialled");
+            check(json!([{ "name": "grpc", "port": port }]), "grpc", &unusable);
+        }
+    }
+
+    #[test]
+    fn a_service_that_stays_inside_says_so() {
+        let inside =
+            |type_: &str| format!("its type is {type_}, which nothing outside the cluster can reach");
+        let ports = json!([{ "name": "grpc", "port": 9900 }]);
+        let got = found(json!({ "spec": { "ports": ports } }), "grpc", &[], &[]);
+        assert_eq!(got, [inside("ClusterIP")]);
+        let external = json!({ "spec": { "type": "ExternalName", "ports": ports } });
+        assert_eq!(found(external, "grpc", &[], &[]), [inside("ExternalName")]);
+        assert_eq!(
+            found(json!({}), "grpc", &[], &[]),
+            ["it has no port \"grpc\": it has no ports"]
+        );
+    }
+
+    #[test]
+    fn node_ports_are_reached_at_nodes_that_answer() {
+        #[track_caller]
+        fn check(policy: &str, nodes: &[Value], pods: &[Value], want: &[&str]) {
+            let service = node_port(json!({ "externalTrafficPolicy": policy }));
+            assert_eq!(found(service, "https", nodes, pods), want);
+        }
+        let a = node("a", true, &[("InternalIP", "10.0.0.1")]);
+        let b = node("b", true, &[("InternalIP", "10.0.0.2")]);
+        let down = node("down", false, &[("ExternalIP", "192.0.2.9")]);
+        let (on_a, on_b) = (
+            "node a InternalIP 10.0.0.1:30443",
+            "node b InternalIP 10.0.0.2:30443",
+        );
+        check("Cluster", &[a.clone(), b.clone()], &[], &[on_a, on_b]);
+        check(
+            "Cluster",
+            &[a.clone(), b.clone()],
+            &[pod("b", true)],
+            &[on_b, on_a],
+        );
+        check(
+            "Cluster",
+            &[a.clone(), b.clone()],
+            &[pod("b", false)],
+            &[on_a, on_b],
+        );
+        check(
+            "Cluster",
+            &[down.clone(), b.clone()],
+            &[pod("down", true)],
+            &[on_b],
+        );
+        check("Local", &[a.clone(), b.clone()], &[pod("b", true)], &[on_b]);
+        check(
+            "Local",
+            &[a.clone(), b],
+            &[pod("b", false)],
+            &[
+                "its type is NodePort with externalTrafficPolicy Local, and no Ready node runs a ready pod of it",
+            ],
+        );
+        check(
+            "Cluster",
+            &[down],
+            &[],
+            &["its type is NodePort, and no node is Ready"],
+        );
+        check(
+            "Cluster",
+            &[],
+            &[],
+            &["its type is NodePort, and no node is Ready"],
+        );
+        check(
+            "Cluster",
+            &[node("bare", true, &[])],
+            &[],
+            &["its type is NodePort, and no Ready node has an address"],
+        );
+        // An address from outside beats the pod only among nodes that run one.
+        let outside = node("outside", true, &[("ExternalIP", "192.0.2.1")]);
+        let from_outside = "node outside ExternalIP 192.0.2.1:30443";
+        check(
+            "Cluster",
+            &[a.clone(), outside.clone()],
+            &[pod("a", true)],
+            &[on_a, from_outside],
+        );
+        check("Cluster", &[a, outside], &[], &[from_outside, on_a]);
+    }
+
+    #[test]
+    fn a_nodes_best_address_is_the_one_others_can_reach() {
+        let all = [
+            ("Hostname", "host"),
+            ("InternalDNS", "in.example"),
+            ("InternalIP", "10.0.0.1"),
+            ("ExternalDNS", "out.example"),
+            ("ExternalIP", "192.0.2.1"),
+        ];
+        for (count, (kind, address)) in all.iter().enumerate() {
+            let got = found(
+                node_port(json!({})),
+                "https",
+                &[node("n", true, &all[..=count])],
+                &[],
+            );
+            assert_eq!(got, [format!("node n {kind} {address}:30443")]);
+        }
+        let odd = node(
+            "n",
+            true,
+            &[("ExternalIP", ""), ("Other", "192.0.2.2"), ("Hostname", "host")],
+        );
+        assert_eq!(
+            found(node_port(json!({})), "https", &[odd], &[]),
+            ["node n Hostname host:30443"]
+        );
+    }
+
+    #[test]
+    fn the_first_address_is_chosen() {
+        let finding = |result| Finding {
+            object: ObjectRef::new::<Service>("ns", "name"),
+            field: "f".to_owned(),
+            result,
+        };
+        let reason = || {
+            Err(Reason {
+                state: "s".to_owned(),
+                hint: "h".to_owned(),
+            })
+        };
+        let address = |host| Address::new(host, 1).ok_or_else(|| unusable(host, 1));
+        let findings = [finding(reason()), finding(address("a")), finding(address("b"))];
+        assert_eq!(choose(&findings).map(|(address, _)| address.host()), Some("a"));
+        assert_eq!(choose(&findings[..1]), None);
     }
 }

@@ -347,3 +347,242 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn the_files_are_those_that_kubectl_reads() {
+        #[track_caller]
+        fn check(list: Option<&str>, want: &[&str]) {
+            let files = default_files(list.map(OsString::from), Some("/home/me".into()));
+            assert_eq!(files, want.iter().map(PathBuf::from).collect::<Vec<_>>());
+        }
+        check(None, &["/home/me/.kube/config"]);
+        check(Some(""), &["/home/me/.kube/config"]);
+        check(Some("/a"), &["/a"]);
+        check(Some("/a::b:"), &["/a", "b"]);
+        check(Some(":"), &[]);
+    }
+
+    /// Two contexts, `a` and `b`, each with a cluster and a user of its name.
+    const BASE: &str = r#"
+clusters:
+- {name: a, cluster: {server: "https://a", certificate-authority-data: Q0E=, tls-server-name: a.example}}
+- {name: b, cluster: {server: "https://b", certificate-authority: pki/ca.crt}}
+users:
+- {name: a, user: {tokenFile: /token}}
+- {name: b, user: {client-certificate-data: Qw==, client-key-data: Sw==}}
+contexts:
+- {name: a, context: {cluster: a, user: a}}
+- {name: b, context: {cluster: b, user: b}}
+current-context: a
+"#;
+
+    /// The kubeconfig of these files, in a directory of their own.
+    fn read(files: &[&str]) -> (TempDir, Kubeconfig) {
+        let directory = tempfile::tempdir().expect("can be made");
+        let paths: Vec<_> = (0..files.len())
+            .map(|i| directory.path().join(i.to_string()))
+            .collect();
+        for (path, content) in paths.iter().zip(files) {
+            fs::write(path, content).expect("can be written");
+        }
+        let kubeconfig = Kubeconfig::read(paths, false).unwrap_or_else(|e| panic!("{e}"));
+        (directory, kubeconfig)
+    }
+
+    #[test]
+    fn lists_merge_and_missing_files_are_skipped() {
+        let (_keep, merged) = read(&[
+            "",
+            "current-context: \"\"\n",
+            "contexts:\n- {name: a, context: {cluster: b}}\n",
+            BASE,
+            "current-context: b\n",
+        ]);
+        assert_eq!(merged.current_context(), Some("a"));
+        assert_eq!(merged.contexts().collect::<Vec<_>>(), ["a", "b"]);
+        let resolved = merged
+            .resolve(Some("a"), &Overrides::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(
+            resolved.clusters[0].name, "b",
+            "the first file that names something wins"
+        );
+
+        let missing = PathBuf::from("/does/not/exist");
+        assert!(Kubeconfig::read(vec![missing.clone()], false).is_ok_and(|k| k.is_empty()));
+        let error = Kubeconfig::read(vec![missing], true)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("error: cannot load kubeconfig /does/not/exist: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn paths_are_relative_to_their_file() {
+        let (directory, kubeconfig) = read(&[BASE]);
+        let resolved = kubeconfig
+            .resolve(Some("b"), &Overrides::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        let cluster = resolved.clusters[0].cluster.as_ref().expect("is there");
+        let want = directory.path().join("pki/ca.crt").display().to_string();
+        assert_eq!(cluster.certificate_authority, Some(want));
+    }
+
+    #[test]
+    fn flags_override_as_in_client_go() {
+        type Change = fn(&mut Overrides);
+        #[track_caller]
+        fn check(context: &str, change: Change, look: fn(&Cluster, &AuthInfo) -> bool) {
+            let mut overrides = Overrides::default();
+            change(&mut overrides);
+            let (_keep, kubeconfig) = read(&[BASE]);
+            let resolved = kubeconfig
+                .resolve(Some(context), &overrides)
+                .unwrap_or_else(|e| panic!("{e}"));
+            let cluster = resolved.clusters[0].cluster.as_ref().expect("is there");
+            let user = resolved.auth_infos[0].auth_info.as_ref().expect("is there");
+            assert!(look(cluster, user), "{cluster:?} {user:?}");
+        }
+        fn some<T>(text: &str) -> Option<T>
+        where
+            T: for<'a> From<&'a str>,
+        {
+            Some(T::from(text))
+        }
+        check("a", |_| (), |c, _| c.tls_server_name == some("a.example"));
+        check(
+            "a",
+            |o| o.server = some("https://x"),
+            |c, _| c.server == some("https://x"),
+        );
+        check(
+            "a",
+            |o| o.server = some("https://x"),
+            |c, _| c.tls_server_name.is_none(),
+        );
+        check(
+            "a",
+            |o| o.tls_server_name = some("n"),
+            |c, _| c.tls_server_name == some("n"),
+        );
+        check(
+            "a",
+            |o| o.insecure_skip_tls_verify = true,
+            |c, _| c.certificate_authority_data.is_none() && c.insecure_skip_tls_verify == Some(true),
+        );
+        check(
+            "a",
+            |o| o.certificate_authority = some("/ca"),
+            |c, _| c.certificate_authority_data.is_none() && c.certificate_authority == some("/ca"),
+        );
+        check(
+            "a",
+            |o| o.token = some("t"),
+            |_, u| u.token.is_some() && u.token_file.is_none(),
+        );
+        check(
+            "b",
+            |o| o.client_key = some("/k"),
+            |_, u| u.client_key_data.is_none() && u.client_certificate_data.is_some(),
+        );
+        check(
+            "b",
+            |o| o.client_certificate = some("/c"),
+            |_, u| u.client_certificate_data.is_none() && u.client_certificate == some("/c"),
+        );
+        check(
+            "a",
+            |o| o.cluster = some("b"),
+            |c, u| c.server == some("https://b") && u.token_file.is_some(),
+        );
+        check("a", |o| o.user = some("b"), |_, u| u.client_key_data.is_some());
+        check(
+            "a",
+            |o| o.impersonate_extra = vec![("k".into(), "1".into()), ("k".into(), "2".into())],
+            |_, u| {
+                u.impersonate_user_extra
+                    .as_ref()
+                    .is_some_and(|e| e["k"] == ["1", "2"])
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        #[track_caller]
+        fn check(file: &str, context: Option<&str>, overrides: &Overrides, want: &str) {
+            let (_keep, kubeconfig) = read(&[file]);
+            let context = context.or(kubeconfig.current_context());
+            let error = kubeconfig
+                .resolve(context, overrides)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(want), "{error}");
+        }
+        let none = Overrides::default();
+        let with = |change: fn(&mut Overrides)| {
+            let mut overrides = Overrides::default();
+            change(&mut overrides);
+            overrides
+        };
+        check(
+            BASE,
+            Some("c"),
+            &none,
+            "context \"c\" does not exist\n  hint: known contexts: a, b",
+        );
+        check(
+            BASE,
+            None,
+            &with(|o| o.cluster = Some("x".into())),
+            "cluster \"x\" does not exist",
+        );
+        check(
+            BASE,
+            None,
+            &with(|o| o.user = Some("x".into())),
+            "auth info \"x\" does not exist",
+        );
+        check("", None, &none, "no current context is set in ");
+        check(
+            "",
+            None,
+            &none,
+            "hint: point --kubeconfig or $KUBECONFIG at a file with your clusters",
+        );
+        check("", Some("c"), &none, "hint: no kubeconfig file names any context");
+        check(
+            "contexts:\n- {name: c, context: {cluster: c}}\nclusters:\n- {name: c, cluster: {}}\n",
+            Some("c"),
+            &none,
+            "cluster \"c\" has no server",
+        );
+        let both = with(|o| {
+            o.insecure_skip_tls_verify = true;
+            o.certificate_authority = Some("/ca".into());
+        });
+        check(BASE, None, &both, "exclude each other");
+
+        let many: String = (0..20).map(|i| format!("- {{name: prod-{i}}}\n")).collect();
+        let many = format!("contexts:\n{many}");
+        check(
+            &many,
+            Some("prd-7"),
+            &none,
+            "did you mean \"prod-7\"? known contexts: prod-0, prod-1, ",
+        );
+        check(&many, Some("x"), &none, "prod-11 and 8 more");
+    }
+}

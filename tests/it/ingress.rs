@@ -288,17 +288,33 @@ fn explore() {
     let n = &namespace;
     out(&format!("relay-ingress apply -n {n}"));
     out(&format!("relay-ingress apply -n {n} --via loadbalancer"));
-    out(&format!("-n {n} get svc enterprise-networking -o yaml --show-managed-fields"));
+    out(&format!(
+        "-n {n} get svc enterprise-networking -o yaml --show-managed-fields"
+    ));
     out(&format!("relay-ingress apply -n {n} --via loadbalancer"));
-    out(&format!("relay-ingress apply -n {n} --via istio --context east --dry-run=client -o yaml"));
+    out(&format!(
+        "relay-ingress apply -n {n} --via istio --context east --dry-run=client -o yaml"
+    ));
     out(&format!("relay-ingress apply -n {n} --via istio --context east"));
-    out(&format!("relay-ingress apply -n {n} --via istio --context east --dry-run=server"));
-    out(&format!("--context east -n {n} get gateways.networking.istio.io -o yaml --show-managed-fields"));
-    out(&format!("--context east -n {n} patch gateways.networking.istio.io gloo-mesh-ingress --type=merge -p {{\"spec\":{{\"selector\":{{\"istio\":\"other\"}}}}}}"));
+    out(&format!(
+        "relay-ingress apply -n {n} --via istio --context east --dry-run=server"
+    ));
+    out(&format!(
+        "--context east -n {n} get gateways.networking.istio.io -o yaml --show-managed-fields"
+    ));
+    out(&format!(
+        "--context east -n {n} patch gateways.networking.istio.io gloo-mesh-ingress --type=merge -p {{\"spec\":{{\"selector\":{{\"istio\":\"other\"}}}}}}"
+    ));
     out(&format!("relay-ingress apply -n {n} --via istio --context east"));
     out(&format!("relay-ingress apply -n {n} --via istio --context west"));
-    out(&format!("relay-ingress apply -n {n} --via istio --context west --dry-run=client -o yaml"));
-    out(&format!("relay-ingress apply -n nowhere --via istio --context east"));
+    out(&format!(
+        "relay-ingress apply -n {n} --via istio --context west --dry-run=client -o yaml"
+    ));
+    out(&format!(
+        "relay-ingress apply -n nowhere --via istio --context east"
+    ));
     out(&format!("relay-ingress apply -n nowhere --via loadbalancer"));
-    out(&format!("relay-ingress apply -n nowhere --via loadbalancer --context mgnt"));
+    out(&format!(
+        "relay-ingress apply -n nowhere --via loadbalancer --context mgnt"
+    ));
 }
