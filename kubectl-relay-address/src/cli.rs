@@ -1,8 +1,9 @@
 //! The command line of `kubectl relay-address`.
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
+    about::About,
     address::PortRef,
     args::{self, ClusterArgs, ServiceArgs},
     cluster::ObjectRef,
@@ -15,6 +16,7 @@ use relay_shared::{
 #[command(
     bin_name = "kubectl relay-address",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
   # The address to register clusters with
@@ -29,6 +31,15 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     lookup: LookupArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    About(About),
 }
 
 /// What exposes the relay server.
@@ -47,7 +58,7 @@ struct LookupArgs {
     port_name: String,
 
     /// Namespace of the Istio ingress gateway
-    #[arg(long, value_name = "NAMESPACE", default_value = relay::INGRESS_NAMESPACE, value_parser = args::namespace)]
+    #[arg(long, value_name = "NAMESPACE", default_value = relay::INGRESS_NAMESPACE, value_parser = args::namespace, add = args::namespaces())]
     ingress_namespace: String,
 
     /// Service of the Istio ingress gateway

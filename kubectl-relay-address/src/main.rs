@@ -4,9 +4,8 @@
 mod cli;
 mod run;
 
-use clap::Parser as _;
 use relay_shared::runtime;
 
 fn main() -> std::process::ExitCode {
-    runtime::block_on(run::run(cli::Cli::parse()))
+    runtime::main(run::run)
 }

@@ -2,9 +2,12 @@
 
 use relay_shared::{ExitCode, Result, cluster::Cluster, exposure, terminal};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    if let Some(Command::About(about)) = &cli.command {
+        return about.run::<Cli>(&cli.cluster).await;
+    }
     let kubeconfig = cli.cluster.load()?;
     let cluster = Cluster::management(&kubeconfig, &cli.cluster).await?;
     let findings = exposure::observe(&cluster, &cli.lookup()).await?;

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use relay_shared::args::{ClusterArgs, ServiceArgs};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use relay_shared::{
+    about::About,
+    args::{self, ClusterArgs, ServiceArgs},
+};
 
 /// Make and place the certificates that relay server and agents trust each other by
 #[derive(Debug, Parser)]
@@ -28,16 +31,19 @@ Examples:
   # Add a remote later: it gets the root in use, and no key is needed
   kubectl relay-certs init --context mgmt --remote-context north")]
     Init(InitArgs),
+
+    #[command(flatten)]
+    About(About),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Context of a remote cluster; repeatable
-    #[arg(long = "remote-context", value_name = "CONTEXT")]
+    #[arg(long = "remote-context", value_name = "CONTEXT", add = args::contexts())]
     pub(crate) remote_contexts: Vec<String>,
 
     /// Directory that keeps the certificates and their keys
-    #[arg(long, value_name = "DIR", default_value = "relay-pki")]
+    #[arg(long, value_name = "DIR", default_value = "relay-pki", value_hint = ValueHint::DirPath)]
     pub(crate) pki_dir: PathBuf,
 
     #[command(flatten)]

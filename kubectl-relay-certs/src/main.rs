@@ -10,9 +10,8 @@ mod pki;
 mod run;
 mod secrets;
 
-use clap::Parser as _;
 use relay_shared::runtime;
 
 fn main() -> std::process::ExitCode {
-    runtime::block_on(run::run(cli::Cli::parse()))
+    runtime::main(run::run)
 }

@@ -24,6 +24,7 @@ const MANAGER: &str = "kubectl-relay-certs";
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Init(args) => init(&cli.cluster, args).await,
+        Command::About(about) => about.run::<Cli>(&cli.cluster).await,
     }
 }
 

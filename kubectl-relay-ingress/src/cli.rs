@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
+    about::About,
     args::{ClusterArgs, DryRun, ServiceArgs},
     render::Format,
 };
@@ -29,6 +30,9 @@ Examples:
   kubectl relay-ingress apply --via istio --dry-run=client -o yaml
   kubectl relay-ingress apply --via istio")]
     Apply(ApplyArgs),
+
+    #[command(flatten)]
+    About(About),
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,8 @@ mod istio;
 mod run;
 mod service;
 
-use clap::Parser as _;
 use relay_shared::runtime;
 
 fn main() -> std::process::ExitCode {
-    runtime::block_on(run::run(cli::Cli::parse()))
+    runtime::main(run::run)
 }

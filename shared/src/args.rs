@@ -5,9 +5,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::{
+    completion,
     error::{Error, Result},
     kubeconfig::{Kubeconfig, Overrides},
     relay,
@@ -18,15 +20,16 @@ use crate::{
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// Context of the management cluster [default: the current context]
-    #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", global = true)]
+    #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", add = ArgValueCompleter::new(completion::contexts), global = true)]
     pub context: Option<String>,
 
     /// Namespace of the relay; the namespace of the context is not used
-    #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace, global = true)]
+    #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace,
+          add = ArgValueCompleter::new(completion::namespaces), global = true)]
     pub namespace: String,
 
     /// Kubeconfig file to use instead of $KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
     pub kubeconfig: Option<PathBuf>,
 
     #[command(flatten)]
@@ -54,7 +57,7 @@ struct ConnectionArgs {
     tls_server_name: Option<String>,
 
     /// File with the certificate authority of the API server
-    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     certificate_authority: Option<PathBuf>,
 
     /// Do not check the API server's certificate; insecure
@@ -63,11 +66,11 @@ struct ConnectionArgs {
     insecure_skip_tls_verify: bool,
 
     /// File with a client certificate
-    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     client_certificate: Option<PathBuf>,
 
     /// File with the key of the client certificate
-    #[arg(long, value_name = "FILE", hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     client_key: Option<PathBuf>,
 
     /// Bearer token for the API server
@@ -105,7 +108,7 @@ struct ConnectionArgs {
     disable_compression: bool,
 
     /// Accepted as in kubectl; nothing is cached
-    #[arg(long, value_name = "DIR", hide_short_help = true, global = true)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, hide_short_help = true, global = true)]
     cache_dir: Option<PathBuf>,
 }
 
@@ -174,8 +177,18 @@ impl ClusterArgs {
 #[command(next_help_heading = "Relay")]
 pub struct ServiceArgs {
     /// Service of the relay server [default: enterprise-networking, else gloo-mesh-mgmt-server]
-    #[arg(long, value_name = "NAME", value_parser = label)]
+    #[arg(long, value_name = "NAME", value_parser = label, add = ArgValueCompleter::new(completion::services))]
     pub service: Option<String>,
+}
+
+/// Completes the name of a context, for flags of a plugin's own.
+pub fn contexts() -> ArgValueCompleter {
+    ArgValueCompleter::new(completion::contexts)
+}
+
+/// Completes the name of a namespace, likewise.
+pub fn namespaces() -> ArgValueCompleter {
+    ArgValueCompleter::new(completion::namespaces)
 }
 
 /// What a command that writes does instead of writing.

@@ -4,7 +4,10 @@
 use std::fmt;
 
 use http::Request as HttpRequest;
-use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, serde::de::DeserializeOwned};
+use k8s_openapi::{
+    ClusterResourceScope, NamespaceResourceScope, apimachinery::pkg::version::Info,
+    serde::de::DeserializeOwned,
+};
 use kube::{
     Client, Resource,
     api::{
@@ -84,6 +87,13 @@ impl Cluster {
     /// The URL of its API server.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The version of its API server.
+    pub async fn version(&self) -> Result<Info> {
+        let request = http::Request::get("/version").body(Vec::new());
+        let request = request.map_err(kube::core::request::Error::BuildRequest);
+        self.send(request).await.map_err(|e| self.error(e))
     }
 
     /// Reads an object; `None` where it, or its namespace, does not exist.

@@ -11,6 +11,7 @@
 //! written (a [`manifest`] each) and [`apply`] writes it; [`render`] turns values
 //! into text and [`terminal`] alone prints it. [`owner`] tells whose an object is.
 
+pub mod about;
 pub mod address;
 pub mod apply;
 pub mod args;
@@ -27,5 +28,6 @@ pub mod runtime;
 pub mod terminal;
 
 mod client;
+mod completion;
 
 pub use error::{Error, ExitCode, Result};

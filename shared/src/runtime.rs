@@ -1,17 +1,34 @@
 //! Where a plugin's `main` hands over: one thread, one future, one exit code.
 
-use std::future::Future;
+use std::{env, future::Future};
+
+use clap::Parser;
 
 use crate::{
+    completion,
     error::{Error, ExitCode, Result},
     terminal,
 };
+
+/// The whole of a plugin's `main`: answers kubectl if it asks for completions,
+/// else runs the command line `C`.
+pub fn main<C, F>(run: impl FnOnce(C) -> F) -> std::process::ExitCode
+where
+    C: Parser,
+    F: Future<Output = Result<ExitCode>>,
+{
+    let mut words = env::args_os().skip(1);
+    match words.next() {
+        Some(word) if word == completion::QUESTION => completion::answer(C::command(), words.collect()),
+        _ => block_on(run(C::parse())),
+    }
+}
 
 /// Runs a plugin to its end on the current thread and prints its error, if any.
 ///
 /// One thread is enough: a plugin waits for servers, and what computes for long
 /// (an RSA key) gets threads of its own.
-pub fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCode {
+fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCode {
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

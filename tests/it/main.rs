@@ -1,6 +1,7 @@
 //! The integration tests: real kubectl, real kube-apiservers, the plugins as
 //! users install them. One binary, so that all tests share one control plane.
 
+mod about;
 mod address;
 mod certs;
 mod harness;
