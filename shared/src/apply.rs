@@ -6,6 +6,7 @@ use futures::{StreamExt as _, future::join_all, stream};
 use crate::{
     cluster::{Cluster, ObjectRef, Writer},
     error::{Error, Result},
+    interrupt,
     plan::{Action, ClusterPlan, Plan, Presence, Step},
     terminal::Progress,
 };
@@ -56,6 +57,7 @@ impl Report {
     /// The error that sums up what failed, if anything did.
     pub fn into_result(self) -> Result<()> {
         let clusters = self.clusters.len();
+        let mut not_tried = false;
         let outcomes = self.clusters.into_iter().map(|c| c.outcomes);
         let mut failed = 0;
         let mut causes = Vec::new();
@@ -63,11 +65,16 @@ impl Report {
             let before = causes.len();
             causes.extend(outcomes.into_iter().filter_map(|(_, outcome)| match outcome {
                 Outcome::Failed(error) => Some(error),
-                _ => None,
+                Outcome::NotTried => {
+                    not_tried = true;
+                    None
+                }
+                Outcome::Created | Outcome::Configured | Outcome::Unchanged => None,
             }));
             failed += usize::from(causes.len() > before);
         }
         match causes.len() {
+            _ if interrupt::requested() && not_tried => Err(Error::interrupted().causes(causes)),
             0 => Ok(()),
             1 => Err(causes.remove(0)),
             _ => Err(Error::new(format!("{failed} of {clusters} clusters are not done"))
@@ -151,6 +158,10 @@ async fn apply_step(
     progress: &Progress,
 ) -> (ObjectRef, Outcome) {
     let Step { object, action } = step;
+    if !matches!(action, Action::Unchanged) && interrupt::requested() {
+        return (object, Outcome::NotTried);
+    }
+    let _writing = interrupt::Writing::begin();
     let written = match &action {
         Action::Unchanged => return (object, Outcome::Unchanged),
         Action::Create(manifest) => cluster.create(&object, manifest, writer).await,

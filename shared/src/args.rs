@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     kubeconfig::{Kubeconfig, Overrides},
     relay,
+    wire::Verbosity,
 };
 
 /// Which cluster, and as whom. Flattened into every plugin.
@@ -100,7 +101,7 @@ struct ConnectionArgs {
 
     /// How long one request may take, such as 30s or 2m; 0 is no limit
     #[arg(long, value_name = "DURATION", value_parser = timeout, hide_short_help = true, global = true)]
-    request_timeout: Option<Option<Duration>>,
+    request_timeout: Option<Timeout>,
 
     /// Do not ask the API server for compressed answers
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
@@ -110,6 +111,18 @@ struct ConnectionArgs {
     /// Accepted as in kubectl; nothing is cached
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, hide_short_help = true, global = true)]
     cache_dir: Option<PathBuf>,
+
+    /// Show requests from 6 on, their headers from 7 on; never a body or a token
+    #[arg(
+        short,
+        long = "v",
+        value_name = "LEVEL",
+        default_value_t = 0,
+        hide_default_value = true,
+        hide_short_help = true,
+        global = true
+    )]
+    verbosity: u8,
 }
 
 impl ClusterArgs {
@@ -140,6 +153,7 @@ impl ClusterArgs {
             request_timeout: _,
             disable_compression: _,
             cache_dir: _,
+            verbosity: _,
         } = &self.connection;
         Overrides {
             cluster: cluster.clone(),
@@ -165,8 +179,9 @@ impl ClusterArgs {
             impersonate_uid: flags.impersonate_uid.clone(),
             impersonate_groups: flags.impersonate_groups.clone(),
             impersonate_extra: flags.impersonate_extra.clone(),
-            request_timeout: flags.request_timeout,
+            request_timeout: flags.request_timeout.map(|Timeout(limit)| limit),
             disable_compression: flags.disable_compression,
+            verbosity: Verbosity(flags.verbosity),
             ..Overrides::default()
         }
     }
@@ -229,13 +244,17 @@ fn key_value(pair: &str) -> Result<(String, String), String> {
     }
 }
 
+/// How long a request may take; `None` is as long as it likes.
+#[derive(Debug, Clone, Copy)]
+struct Timeout(Option<Duration>);
+
 /// Go's duration or a bare number of seconds, as kubectl takes it; zero is no limit.
-fn timeout(text: &str) -> Result<Option<Duration>, String> {
+fn timeout(text: &str) -> Result<Timeout, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => go_duration(text).ok_or("expected a duration such as 30s, 1m30s or 0")?,
     };
-    Ok((!duration.is_zero()).then_some(duration))
+    Ok(Timeout((!duration.is_zero()).then_some(duration)))
 }
 
 /// Parses Go's `time.ParseDuration`, without its sub-microsecond units and signs.
@@ -270,7 +289,7 @@ mod tests {
     fn timeouts_are_gos() {
         #[track_caller]
         fn check(text: &str, want: Result<Option<u64>, ()>) {
-            let got = timeout(text).map(|d| d.map(|d| d.as_millis() as u64));
+            let got = timeout(text).map(|Timeout(limit)| limit.map(|d| d.as_millis() as u64));
             assert_eq!(got.map_err(|_| ()), want, "{text:?}");
         }
         check("0", Ok(None));

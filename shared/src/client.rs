@@ -12,16 +12,23 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
+use crate::wire::{Listen, Verbosity};
+
 /// Makes a client for one connection. No request is sent yet.
 ///
 /// Unlike kube's own stack it turns Nagle's algorithm off, which together with
 /// delayed acknowledgements costs 40 ms on the second write of a connection, and
 /// it does not retry: 15 silent retries look like a hang.
-pub(crate) fn client(mut config: Config) -> kube::Result<Client> {
+pub(crate) fn client(mut config: Config, context: &str, verbosity: Verbosity) -> kube::Result<Client> {
+    let listen = Listen {
+        context: context.into(),
+        verbosity,
+    };
     config.headers.push((http::header::USER_AGENT, user_agent()));
     if config.proxy_url.is_some() {
         config.default_retry = false;
-        return Ok(ClientBuilder::try_from(config)?.build());
+        let builder = ClientBuilder::try_from(config)?;
+        return Ok(builder.with_layer(&listen).build());
     }
     // kube sets the provider only where it builds the whole stack itself.
     install_crypto_provider();
@@ -38,6 +45,7 @@ pub(crate) fn client(mut config: Config) -> kube::Result<Client> {
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        .layer(listen)
         .map_err(BoxError::from)
         .service(HyperClient::builder(TokioExecutor::new()).build::<_, Body>(connector));
     Ok(Client::new(service, config.default_namespace))

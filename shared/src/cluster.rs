@@ -1,7 +1,7 @@
 //! One cluster: a context's name, a client, and requests whose errors say which
 //! object in which context they are about.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::Request as HttpRequest;
 use k8s_openapi::{
@@ -14,7 +14,7 @@ use kube::{
         ApiResource, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams,
         ValidationDirective,
     },
-    core::Request,
+    core::{Request, Status},
 };
 use serde::de::IgnoredAny;
 
@@ -24,6 +24,7 @@ use crate::{
     error::{Error, Result},
     kubeconfig::{Kubeconfig, Overrides},
     manifest::Manifest,
+    terminal,
 };
 
 /// A cluster that requests can be sent to.
@@ -71,7 +72,8 @@ impl Cluster {
     ) -> Result<Self> {
         let (context, config) = kubeconfig.connection(context, overrides).await?;
         let server = config.cluster_url.to_string();
-        let client = client::client(config).map_err(|e| Error::new(root_cause(&e)).context(&context))?;
+        let client = client::client(config, &context, overrides.verbosity)
+            .map_err(|e| Error::new(root_cause(&e)).context(&context))?;
         Ok(Self {
             context,
             server,
@@ -179,9 +181,26 @@ impl Cluster {
         &self,
         request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
     ) -> kube::Result<T> {
-        self.client
-            .request(request.map_err(kube::Error::BuildRequest)?)
-            .await
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        for attempt in 1..ATTEMPTS {
+            match self.client.request(request.clone()).await {
+                Err(kube::Error::Api(status))
+                    if let Some(wait) = try_again_after(&status, request.method()) =>
+                {
+                    let seconds = wait.as_secs();
+                    terminal::story(&format!(
+                        "context {:?} answers {} {}: trying again in {seconds} s ({attempt} of {})",
+                        self.context,
+                        status.code,
+                        status.reason,
+                        ATTEMPTS - 1
+                    ));
+                    tokio::time::sleep(wait).await;
+                }
+                ended => return ended,
+            }
+        }
+        self.client.request(request).await
     }
 
     fn unknown_resource(&self, resource: &ApiResource) -> Error {
@@ -288,6 +307,20 @@ impl fmt::Display for ObjectRef {
             None => write!(f, "{kind} {}", self.name),
         }
     }
+}
+
+/// How often a request is sent before its refusal is an error.
+const ATTEMPTS: u32 = 4;
+
+/// How long to wait before a request is sent again, if that may help: a busy
+/// server has not looked at it (429), or only reads are at stake.
+fn try_again_after(status: &Status, method: &http::Method) -> Option<Duration> {
+    let busy = status.code == 429 || (matches!(status.code, 503 | 504) && method == http::Method::GET);
+    let asked = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    busy.then(|| Duration::from_secs(u64::from(asked).clamp(1, 10)))
 }
 
 /// What is at the bottom of a chain of errors, each of which repeats the next.

@@ -24,6 +24,8 @@ pub enum ExitCode {
     CheckFailed = 3,
     /// A check ran and found something that is due soon.
     DueSoon = 4,
+    /// Somebody pressed Ctrl-C, as shells number it.
+    Interrupted = 130,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -80,6 +82,13 @@ impl Error {
         error
     }
 
+    /// Somebody pressed Ctrl-C; exits with [`ExitCode::Interrupted`].
+    pub(crate) fn interrupted() -> Self {
+        let mut error = Self::new("interrupted");
+        error.0.exit = ExitCode::Interrupted;
+        error.hint("run the same command again to go on")
+    }
+
     /// What the API server answered, worded as kubectl words it.
     pub(crate) fn from_server(reason: &str, message: impl Into<String>) -> Self {
         let mut error = Self::new(message);
@@ -98,10 +107,14 @@ impl Error {
         error
     }
 
-    /// Names the kubeconfig context it happened in; the first one said stays.
+    /// Names the kubeconfig context it happened in; the first one said stays. A
+    /// server that was named by flag has a context without a name.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
-        self.0.context.get_or_insert(context.into());
+        let context = context.into();
+        if !context.is_empty() {
+            self.0.context.get_or_insert(context);
+        }
         self
     }
 

@@ -17,7 +17,10 @@ use kube::config::{
 
 use secrecy::ExposeSecret as _;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    wire::Verbosity,
+};
 
 /// The name that messages give to the cluster a pod runs in.
 const IN_CLUSTER: &str = "in-cluster";
@@ -62,6 +65,8 @@ pub struct Overrides {
     pub request_timeout: Option<Option<Duration>>,
     /// Whether not to ask for compressed answers.
     pub disable_compression: bool,
+    /// How much of the requests is shown.
+    pub verbosity: Verbosity,
 }
 
 impl Kubeconfig {
@@ -158,6 +163,10 @@ impl Kubeconfig {
                 .context(name)
                 .hint("add its `server:` to the kubeconfig, or give --server"));
         }
+        let mut user = override_user(user, overrides);
+        if !cluster.server.as_deref().is_some_and(is_tls) {
+            user = without_credentials(user);
+        }
         Ok(kube::config::Kubeconfig {
             current_context: Some(name.to_owned()),
             contexts: vec![NamedContext {
@@ -176,7 +185,7 @@ impl Kubeconfig {
             }],
             auth_infos: vec![NamedAuthInfo {
                 name: user_name.to_owned(),
-                auth_info: Some(override_user(user, overrides)),
+                auth_info: Some(user),
                 ..Default::default()
             }],
             ..Default::default()
@@ -325,6 +334,24 @@ fn override_user(mut user: AuthInfo, overrides: &Overrides) -> AuthInfo {
         user.impersonate_user_extra = Some(extra);
     }
     user
+}
+
+/// client-go takes a server without a scheme for plain HTTP.
+fn is_tls(server: &str) -> bool {
+    let scheme = server.get(..8);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+}
+
+/// As in client-go, nothing that proves who we are goes over a connection that
+/// anybody can read.
+fn without_credentials(user: AuthInfo) -> AuthInfo {
+    AuthInfo {
+        impersonate: user.impersonate,
+        impersonate_uid: user.impersonate_uid,
+        impersonate_groups: user.impersonate_groups,
+        impersonate_user_extra: user.impersonate_user_extra,
+        ..AuthInfo::default()
+    }
 }
 
 fn limits(mut config: Config, overrides: &Overrides) -> Config {
@@ -516,6 +543,28 @@ current-context: a
                     .is_some_and(|e| e["k"] == ["1", "2"])
             },
         );
+    }
+
+    #[test]
+    fn credentials_go_over_tls_alone() {
+        let (_keep, kubeconfig) = read(&[BASE]);
+        let user = |server: &str| {
+            let overrides = Overrides {
+                server: Some(server.to_owned()),
+                token: Some("t".to_owned()),
+                impersonate: Some("jane".to_owned()),
+                ..Overrides::default()
+            };
+            let resolved = kubeconfig
+                .resolve(Some("b"), &overrides)
+                .unwrap_or_else(|e| panic!("{e}"));
+            resolved.auth_infos[0].auth_info.clone().expect("is there")
+        };
+        let secure = user("HTTPS://x");
+        assert!(secure.token.is_some() && secure.client_key_data.is_some());
+        let plain = user("http://x");
+        assert!(plain.token.is_none() && plain.client_key_data.is_none());
+        assert_eq!(plain.impersonate.as_deref(), Some("jane"));
     }
 
     #[test]

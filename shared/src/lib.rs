@@ -8,8 +8,9 @@
 //! into an exit code; [`args`] are the flags; [`kubeconfig`] and [`cluster`] reach
 //! a cluster; [`relay`] is the vocabulary; [`exposure`] reads what exposes the
 //! relay server and [`address`] chooses among it; [`plan`] holds what is to be
-//! written (a [`manifest`] each) and [`apply`] writes it; [`render`] turns values
-//! into text and [`terminal`] alone prints it. [`owner`] tells whose an object is.
+//! written (a [`manifest`] each) and [`apply`] writes it; [`output`] says how to show
+//! values, [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`]
+//! alone prints it. [`owner`] tells whose an object is.
 
 pub mod about;
 pub mod address;
@@ -18,16 +19,22 @@ pub mod args;
 pub mod cluster;
 pub mod error;
 pub mod exposure;
+pub mod json;
+pub mod jsonpath;
 pub mod kubeconfig;
 pub mod manifest;
+pub mod output;
 pub mod owner;
 pub mod plan;
 pub mod relay;
 pub mod render;
 pub mod runtime;
 pub mod terminal;
+pub mod wire;
 
 mod client;
 mod completion;
+mod interrupt;
+mod jsonpath_parse;
 
 pub use error::{Error, ExitCode, Result};

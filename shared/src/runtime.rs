@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::{
     completion,
     error::{Error, ExitCode, Result},
-    terminal,
+    interrupt, terminal,
 };
 
 /// The whole of a plugin's `main`: answers kubectl if it asks for completions,
@@ -33,7 +33,14 @@ fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCo
         .enable_all()
         .build()
         .map_err(|e| Error::new(format!("cannot start the async runtime: {e}")))
-        .and_then(|runtime| runtime.block_on(run));
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = run => ended,
+                    () = interrupt::stop() => Err(Error::interrupted()),
+                }
+            })
+        });
     match ended {
         Ok(code) => code.into(),
         Err(error) => {

@@ -3,12 +3,16 @@
 use std::{
     borrow::Cow,
     io::{self, IsTerminal as _, Write as _},
+    sync::LazyLock,
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::{Error, Result};
+
+/// All progress there is, so that a line of the story can go above it.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| MultiProgress::with_draw_target(target()));
 
 /// Writes data to stdout. A reader that went away is not an error.
 pub fn data(text: &str) -> Result<()> {
@@ -23,7 +27,9 @@ pub fn data(text: &str) -> Result<()> {
 
 /// Writes one line of the story to stderr. Nothing is lost if stderr is closed.
 pub fn story(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+    BARS.suspend(|| {
+        let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+    });
 }
 
 /// What may go to a terminal: every control character but the newline is shown
@@ -52,7 +58,7 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// A spinner beside a sentence.
     pub fn spinner(message: impl Into<Cow<'static, str>>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target());
+        let bar = BARS.add(ProgressBar::new_spinner());
         bar.set_style(style("{spinner} {msg}"));
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -61,7 +67,7 @@ impl Progress {
 
     /// A bar over `total` units of work.
     pub fn bar(message: impl Into<Cow<'static, str>>, total: usize) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target());
+        let bar = BARS.add(ProgressBar::new(total as u64));
         bar.set_style(style("{spinner} {msg} [{bar:30}] {pos}/{len}"));
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(100));

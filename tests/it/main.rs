@@ -4,7 +4,9 @@
 mod about;
 mod address;
 mod certs;
+mod flags;
 mod harness;
 mod ingress;
+mod patience;
 mod readme;
 mod verifiers;

@@ -1,0 +1,175 @@
+//! What is shown of the requests, what is tried again, and what Ctrl-C does.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use relay_tests::{ControlPlane, Shell, fixtures};
+use serde_json::json;
+
+/// An API server that gives the same answers one after the other, in plain HTTP,
+/// and then none; it returns how its requests began.
+struct Scripted {
+    address: String,
+    served: thread::JoinHandle<Vec<String>>,
+}
+
+impl Scripted {
+    fn answering(answers: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = format!("http://{}", listener.local_addr().expect("is bound"));
+        let served = thread::spawn(move || {
+            answers
+                .iter()
+                .map(|answer| {
+                    let (stream, _) = listener.accept().expect("a client");
+                    serve(stream, answer)
+                })
+                .collect()
+        });
+        Self { address, served }
+    }
+
+    fn shell(&self) -> Shell {
+        let mut shell = Shell::on(ControlPlane::shared());
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "scripted",
+            "clusters": [{ "name": "c", "cluster": { "server": self.address } }],
+            "contexts": [{ "name": "scripted", "context": { "cluster": "c", "user": "u" } }],
+            "users": [{ "name": "u", "user": { "token": "s3cret-token" } }],
+        });
+        let path = shell.write("scripted", kubeconfig.to_string());
+        shell.set_env("KUBECONFIG", path);
+        shell
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: &str) -> String {
+    let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+    let mut first = String::new();
+    reader.read_line(&mut first).expect("a request");
+    let mut line = String::new();
+    while reader.read_line(&mut line).expect("headers") > 2 {
+        line.clear();
+    }
+    stream.write_all(answer.as_bytes()).expect("it reads");
+    first.trim_end().to_owned()
+}
+
+fn answer(status: &str, headers: &str, body: &serde_json::Value) -> String {
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
+}
+
+fn busy() -> String {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too many requests",
+        "reason": "TooManyRequests", "code": 429, "details": { "retryAfterSeconds": 1 },
+    });
+    answer("429 Too Many Requests", "Retry-After: 1\r\n", &status)
+}
+
+fn exposed() -> serde_json::Value {
+    let service = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    fixtures::with_status(service, fixtures::load_balancer(&["192.0.2.1"]))
+}
+
+#[test]
+fn requests_and_warnings_are_shown_and_credentials_are_not() {
+    let warnings = "Warning: 299 - \"v1 Service is old\"\r\nWarning: 299 - \"v1 Service is old\"\r\n";
+    let quiet = Scripted::answering(vec![answer("200 OK", warnings, &exposed())]);
+    let transcript = quiet.shell().kubectl(&["relay-address"]);
+    assert_eq!(transcript.success().stdout, "192.0.2.1:9900\n");
+    assert_eq!(
+        transcript.stderr,
+        "Warning: v1 Service is old (context \"scripted\")\n"
+    );
+
+    let service = "/api/v1/namespaces/gloo-mesh/services/enterprise-networking";
+    for level in ["-v6", "--v=6", "-v=9"] {
+        let server = Scripted::answering(vec![answer("200 OK", "", &exposed())]);
+        let transcript = server.shell().kubectl(&["relay-address", level]);
+        transcript
+            .success()
+            .complains(&format!("GET {}{service} 200 OK in ", server.address))
+            .conceals("s3cret-token");
+        assert_eq!(transcript.stderr.contains("> user-agent: "), level == "-v=9");
+        assert_eq!(
+            server.served.join().expect("served"),
+            [format!("GET {service} HTTP/1.1")]
+        );
+    }
+}
+
+#[test]
+fn a_token_is_shown_at_no_verbosity() {
+    let shell = Shell::on(ControlPlane::shared());
+    let transcript = shell.kubectl(&["relay-address", "-v99"]);
+    transcript
+        .exits(1)
+        .complains("> authorization: <redacted>")
+        .conceals(&ControlPlane::shared().cluster("mgmt").token);
+}
+
+#[test]
+fn a_busy_server_is_asked_again_a_few_times_and_visibly() {
+    let server = Scripted::answering(vec![busy(), answer("200 OK", "", &exposed())]);
+    let transcript = server.shell().kubectl(&["relay-address"]);
+    assert_eq!(transcript.success().stdout, "192.0.2.1:9900\n");
+    let again = "context \"scripted\" answers 429 TooManyRequests: trying again in 1 s";
+    assert_eq!(transcript.stderr, format!("{again} (1 of 3)\n"));
+
+    let server = Scripted::answering(vec![busy(), busy(), busy(), busy()]);
+    let transcript = server.shell().kubectl(&["relay-address"]);
+    transcript
+        .exits(1)
+        .complains("(3 of 3)\nError from server (TooManyRequests): too many requests\n")
+        .complains("where: context \"scripted\", service gloo-mesh/enterprise-networking");
+    assert_eq!(server.served.join().expect("served").len(), 4);
+}
+
+#[test]
+fn ctrl_c_ends_what_waits() {
+    // It accepts, and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let server = format!("http://{}", listener.local_addr().expect("is bound"));
+    let shell = Shell::on(ControlPlane::shared());
+    let mut plugin = shell
+        .command("kubectl-relay_certs")
+        .args(["init", "--server", &server])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let _accepted = listener.accept().expect("it asks");
+    thread::sleep(Duration::from_millis(100));
+    shell.run("kill", &["-INT", &plugin.id().to_string()]).success();
+    let status = plugin.wait().expect("it ends");
+    let mut stderr = String::new();
+    let pipe = plugin.stderr.as_mut().expect("is piped");
+    pipe.read_to_string(&mut stderr).expect("is text");
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(
+        stderr,
+        "error: interrupted\n  hint: run the same command again to go on\n"
+    );
+    assert!(!shell.home().join("relay-pki").exists());
+}
+
+#[test]
+fn a_time_limit_ends_a_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let server = format!("http://{}", listener.local_addr().expect("is bound"));
+    let shell = Shell::on(ControlPlane::shared());
+    shell
+        .kubectl(&["relay-address", "--server", &server, "--request-timeout", "1s"])
+        .exits(1)
+        .complains("Unable to connect to the server: ")
+        .complains("where: context \"mgmt\"");
+}
