@@ -77,6 +77,19 @@ pub(crate) fn key_path(directory: &Path, role: Role) -> PathBuf {
     directory.join(format!("{}.key", role.stem()))
 }
 
+/// Whether anybody but its owner can read a key of a directory.
+pub(crate) fn is_readable_by_others(directory: &Path) -> bool {
+    #[cfg(unix)]
+    let open = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    };
+    #[cfg(not(unix))]
+    let open = |_: &Path| false;
+    let keys = [Role::Root, Role::Server, Role::Signing].map(|role| key_path(directory, role));
+    open(directory) && keys.iter().any(|key| open(key))
+}
+
 impl Pair {
     fn read(directory: &Path, role: Role) -> Result<Self> {
         let path = certificate_path(directory, role);

@@ -5,7 +5,7 @@ use relay_shared::{
     ExitCode, Result, apply,
     args::{ClusterArgs, DryRun},
     cluster::Writer,
-    render,
+    render, runtime,
     terminal::{self, Progress},
 };
 use time::OffsetDateTime;
@@ -49,7 +49,7 @@ async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
         let _spinner = decision
             .issues()
             .then(|| Progress::spinner("making keys and certificates"));
-        decision.issue(&host, now)?
+        runtime::compute(move || decision.issue(&host, now)).await?
     };
     let plan = fleet.plan(&material, &flags.namespace)?;
 
@@ -63,6 +63,12 @@ async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     terminal::data(&render::report(&report, DryRun::None))?;
     for remark in remarks {
         terminal::story(&remark);
+    }
+    if directory::is_readable_by_others(&args.pki_dir) {
+        let directory = args.pki_dir.display();
+        terminal::story(&format!(
+            "{directory} can be read by others: chmod -R go= {directory}"
+        ));
     }
     report.into_result()?;
     terminal::story(&summary(args, &material));
@@ -84,8 +90,9 @@ fn summary(args: &InitArgs, material: &Material) -> String {
     let key = directory::key_path(&args.pki_dir, Role::Root);
     let key = match key.exists() {
         true => format!(
-            "The root's key is {}: who has it can make certificates that every\n\
-             cluster trusts. Keep it somewhere safe; agents and servers do not need it.",
+            "The root's key is {}.\n\
+             Who has it can make certificates that every cluster trusts: keep it somewhere\n\
+             safe. Agents and servers do not need it.",
             key.display()
         ),
         false => format!(

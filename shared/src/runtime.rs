@@ -49,3 +49,9 @@ fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCo
         }
     }
 }
+
+/// Computes something long on a thread of its own, so that Ctrl-C is heard.
+pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+}

@@ -384,6 +384,7 @@ fn what_the_pages_script_made_is_kept() {
     let (shell, namespace) = shell_and_namespace();
     let directory = PathBuf::from(shell.home()).join("relay-pki");
     fs::create_dir(&directory).expect("is new");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("is ours");
     let script = shell.write("page.sh", PAGE);
     for context in ["mgmt", "east"] {
         shell
@@ -394,9 +395,13 @@ fn what_the_pages_script_made_is_kept() {
         .env("NS", &namespace)
         .run("sh", &["-eu", &script.to_string_lossy()])
         .success();
+    let key = directory.join("relay-root.key");
+    fs::set_permissions(key, fs::Permissions::from_mode(0o644)).expect("is ours");
     let (before, made) = (versions(&shell, &namespace), files(&directory));
     let kept = init(&shell, &namespace, &["east"], &[]);
-    kept.success().complains("Nothing changed");
+    kept.success()
+        .complains("Nothing changed")
+        .complains("relay-pki can be read by others: chmod -R go= relay-pki\n");
     assert_eq!(versions(&shell, &namespace), before);
     assert_eq!(files(&directory), made);
 
