@@ -8,6 +8,7 @@ use relay_shared::{
     args::{self, ClusterArgs, ServiceArgs},
     cluster::ObjectRef,
     exposure::{Lookup, Via},
+    output::TableOutput,
     relay,
 };
 
@@ -31,6 +32,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     lookup: LookupArgs,
+
+    #[command(flatten)]
+    pub(crate) output: TableOutput,
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
     about::About,
     args::{ClusterArgs, DryRun, ServiceArgs},
-    render::Format,
+    output::ObjectOutput,
 };
 
 /// Expose the relay server to the agents in other clusters
@@ -45,9 +45,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_enum, default_value_t = DryRun::None)]
     pub(crate) dry_run: DryRun,
 
-    /// Print the objects instead of a report
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    #[command(flatten)]
+    pub(crate) output: ObjectOutput,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,

@@ -29,6 +29,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 async fn apply(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
+    let format = args.output.format()?;
     let kubeconfig = flags.load()?;
     let cluster = Cluster::management(&kubeconfig, flags).await?;
     let named = args.service.service.as_deref();
@@ -52,13 +53,13 @@ async fn apply(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
             apply::apply(plan, writer).await
         }
     };
-    let shown = match args.output {
+    let shown = match &format {
         Some(format) if report.is_done() => render::documents(&documents, format)?,
         _ => render::report(&report, args.dry_run),
     };
     terminal::data(&shown)?;
     report.into_result()?;
-    if args.dry_run == DryRun::None && args.output.is_none() {
+    if args.dry_run == DryRun::None && format.is_none() {
         terminal::story("next: kubectl relay-address prints the address to register clusters with");
     }
     Ok(ExitCode::Done)

@@ -76,11 +76,11 @@ pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Vec<Finding>>
     Ok(findings)
 }
 
-/// The address to dial, or an error that says of every object that was looked
-/// at in which state it is.
-pub fn relay_address(findings: &[Finding], context: &str) -> Result<Address> {
-    if let Some((address, _)) = address::choose(findings) {
-        return Ok(address.clone());
+/// The address to dial and where it is from, or an error that says of every object
+/// that was looked at in which state it is.
+pub fn relay_address<'a>(findings: &'a [Finding], context: &str) -> Result<(&'a Address, &'a Finding)> {
+    if let Some(found) = address::choose(findings) {
+        return Ok(found);
     }
     let failures = findings
         .iter()

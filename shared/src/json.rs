@@ -107,7 +107,9 @@ fn number(number: &Number) -> String {
 /// The power of ten of the first digit.
 fn exponent(float: f64) -> i32 {
     let text = format!("{float:e}");
-    let exponent = text.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    let exponent = text
+        .split_once('e')
+        .and_then(|(_, exponent)| exponent.parse().ok());
     exponent.unwrap_or_default()
 }
 

@@ -19,9 +19,9 @@
 //! a null that a range hands on is `null`, not `<no value>`; an array's index in a
 //! range over nulls is nothing, where kubectl panics.
 
-use std::{borrow::Cow, cmp::Ordering, mem};
+use std::borrow::Cow;
 
-use jsonpath_rust::{parser::model::JpQuery, query};
+use jsonpath_rust::{parser::model::JpQuery, query::js_path_process};
 use serde_json::Value;
 
 use crate::{
@@ -185,12 +185,12 @@ impl<'a> Walk<'a> {
                 !input.is_empty(),
             )),
             Node::Path(path) => self.path(&input, path),
-            Node::Wildcard(query) => Ok(input.iter().flat_map(|value| parts(value, query)).collect()),
+            Node::Wildcard => Ok(input.iter().flat_map(parts).collect()),
             Node::Array(slice) => elements(&input, slice),
             Node::Parts => {
                 let mut found = Vec::new();
                 for value in input {
-                    with_parts(value, &mut found);
+                    add_with_parts(value, &mut found);
                 }
                 Ok(found)
             }
@@ -207,9 +207,12 @@ impl<'a> Walk<'a> {
     }
 
     fn path(&self, input: &Found<'a>, path: &Path) -> Result<Found<'a>, Failure> {
-        let found: Found<'_> = input.iter().flat_map(|value| select(value, &path.query)).collect();
+        let found: Found<'_> = input
+            .iter()
+            .flat_map(|value| select(value, &path.query))
+            .collect();
         let looked = match path.anywhere {
-            true => input.iter().any(|value| has_parts(value)),
+            true => input.iter().any(|value| !parts(value).is_empty()),
             false => !input.is_empty(),
         };
         if !found.is_empty() || self.allow_missing || !looked {
@@ -219,22 +222,25 @@ impl<'a> Walk<'a> {
             let query = JpQuery::new(path.query.segments[..end].to_vec());
             input.iter().any(|value| !select(value, &query).is_empty())
         };
-        let missing = (1..path.names.len()).find(|end| !is_found(*end)).unwrap_or(path.names.len());
-        Err(Failure::new(format!("{} is not found", path.names[missing - 1]), false))
+        let missing = (1..path.names.len())
+            .find(|end| !is_found(*end))
+            .unwrap_or(path.names.len());
+        Err(Failure::new(
+            format!("{} is not found", path.names[missing - 1]),
+            false,
+        ))
     }
 
     fn filter(&mut self, input: &Found<'a>, filter: &'a Filter) -> Result<Found<'a>, Failure> {
         let mut found = Vec::new();
-        let all = JpQuery::new(vec![jsonpath_parse::wildcard()]);
         for value in input {
-            let Value::Array(_) = **value else {
-                let message = format!("{} is not an array and cannot be filtered", kind(value));
+            if !value.is_array() {
+                let message = format!("{} cannot be filtered: it is not an array", kind(value));
                 return Err(Failure::new(message, true));
-            };
-            for element in select(value, &all) {
-                let passes = self.passes(&element, filter);
-                let passes = passes.map_err(|e| Failure::new(e.message, e.leaves || !found.is_empty()))?;
-                if passes {
+            }
+            for element in parts(value) {
+                let passes = self.passes(element.clone(), filter);
+                if passes.map_err(|e| Failure::new(e.message, e.leaves || !found.is_empty()))? {
                     found.push(element);
                 }
             }
@@ -242,24 +248,147 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    fn passes(&mut self, element: &Cow<'a, Value>, filter: &'a Filter) -> Result<bool, Failure> {
+    fn passes(&mut self, element: Cow<'a, Value>, filter: &'a Filter) -> Result<bool, Failure> {
         let left = self.list(vec![element.clone()], &filter.left);
         let Some((operator, right)) = &filter.comparison else {
             return Ok(left.map_or_else(|e| e.leaves, |left| !left.is_empty()));
         };
-        let mut sides = Vec::new();
-        for side in [left, Ok(Vec::new())] {
-            let side = match sides.len() {
-                0 => side,
-                _ => self.list(vec![element.clone()], right),
-            };
-            match side.map_err(|e| Failure::new(e.message, true))?.as_slice() {
-                [] => return Ok(false),
-                [value] => sides.push(value.clone()),
-                _ => return Err(Failure::new("can only compare one element at a time", true)),
-            }
-        }
-        compare(&sides[0], operator, &sides[1]).map_err(|e| Failure::new(e, false))
+        let Some(left) = single(left)? else {
+            return Ok(false);
+        };
+        let right = self.list(vec![element], right);
+        let Some(right) = single(right)? else {
+            return Ok(false);
+        };
+        compare(&left, operator, &right).map_err(|message| Failure::new(message, false))
     }
 }
 
+/// What a query in RFC 9535 selects. What is not of the document has no parts.
+fn select<'a>(value: &Cow<'a, Value>, query: &JpQuery) -> Found<'a> {
+    let found = match value {
+        Cow::Borrowed(value) => js_path_process(query, *value).unwrap_or_default(),
+        Cow::Owned(_) => Vec::new(),
+    };
+    found
+        .into_iter()
+        .map(|found| Cow::Borrowed(found.val()))
+        .collect()
+}
+
+/// The elements of an array, the values of an object, the bytes of a text.
+fn parts<'a>(value: &Cow<'a, Value>) -> Found<'a> {
+    match &**value {
+        Value::String(text) => text.bytes().map(|byte| Cow::Owned(byte.into())).collect(),
+        _ => select(value, &jsonpath_parse::wildcard()),
+    }
+}
+
+/// Adds a value, if it has parts, and those below it that have some.
+fn add_with_parts<'a>(value: Cow<'a, Value>, found: &mut Found<'a>) {
+    let parts = parts(&value);
+    if !parts.is_empty() {
+        found.push(value);
+    }
+    for part in parts {
+        add_with_parts(part, found);
+    }
+}
+
+/// The elements of arrays, once kubectl has nothing against it.
+fn elements<'a>(input: &Found<'a>, slice: &Slice) -> Result<Found<'a>, Failure> {
+    let failed = |message| Err(Failure::new(message, true));
+    let mut found = Vec::new();
+    for value in input {
+        let length = match &**value {
+            Value::Array(array) => i64::try_from(array.len()).unwrap_or(i64::MAX),
+            Value::Null => continue,
+            other => return failed(format!("{} is not an array", kind(other))),
+        };
+        let start = slice.start + if slice.start < 0 { length } else { 0 };
+        let end = match slice.end.unwrap_or(length) {
+            end if end < 0 || (end == 0 && slice.single) => end + length,
+            end => end,
+        };
+        if start == end {
+            return Ok(found);
+        }
+        let beyond = |index| {
+            failed(format!(
+                "array index out of bounds: index {index}, length {length}"
+            ))
+        };
+        if !(0..length).contains(&start) {
+            return beyond(start);
+        }
+        if !(0..=length).contains(&end) {
+            return beyond(end - 1);
+        }
+        if start > end {
+            return failed(format!(
+                "starting index {start} is greater than ending index {end}"
+            ));
+        }
+        if slice.step <= 0 {
+            return failed("step must be > 0".to_owned());
+        }
+        found.extend(select(value, &slice.query));
+    }
+    Ok(found)
+}
+
+/// The one side of a comparison, if there is any.
+fn single<'a>(side: Result<Found<'a>, Failure>) -> Result<Option<Cow<'a, Value>>, Failure> {
+    let mut side = side.map_err(|e| Failure::new(e.message, true))?;
+    match side.len() {
+        0 | 1 => Ok(side.pop()),
+        _ => Err(Failure::new("can only compare one element at a time", true)),
+    }
+}
+
+fn compare(left: &Value, operator: &str, right: &Value) -> Result<bool, String> {
+    let ordering = match (left, right) {
+        (Value::Bool(left), Value::Bool(right)) if matches!(operator, "==" | "!=") => Some(left.cmp(right)),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Value::Number(left), Value::Number(right)) => match (Decoded::of(left), Decoded::of(right)) {
+            (Decoded::Int(left), Decoded::Int(right)) => Some(left.cmp(&right)),
+            (Decoded::Float(left), Decoded::Float(right)) => left.partial_cmp(&right),
+            _ => None,
+        },
+        _ => None,
+    };
+    let ordering =
+        ordering.ok_or_else(|| format!("{} {operator} {} cannot be compared", kind(left), kind(right)))?;
+    match operator {
+        "==" => Ok(ordering.is_eq()),
+        "!=" => Ok(ordering.is_ne()),
+        "<" => Ok(ordering.is_lt()),
+        "<=" => Ok(ordering.is_le()),
+        ">" => Ok(ordering.is_gt()),
+        ">=" => Ok(ordering.is_ge()),
+        _ => Err(format!("unrecognized filter operator {operator}")),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) => match Decoded::of(number) {
+            Decoded::Int(_) => "an integer",
+            Decoded::Float(_) => "a float",
+        },
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A value as kubectl prints it: text without quotes, and JSON for what has parts.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => json::plain(number),
+        other => json::compact(other),
+    }
+}

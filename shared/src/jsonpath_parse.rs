@@ -4,6 +4,8 @@
 //! A template is text and actions in braces; an action is a list of [`Node`]s, each
 //! of which is handed what the one before it has found.
 
+use std::str::Chars;
+
 use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
 use serde_json::Value;
 
@@ -23,7 +25,7 @@ pub(crate) enum Node {
     /// `.a.b`, or `..a.b`.
     Path(Path),
     /// `.*`.
-    Wildcard(JpQuery),
+    Wildcard,
     /// `[i]`, `[a:b:c]` or `[*]`.
     Array(Slice),
     /// `..` that no name follows: everything that has parts.
@@ -87,6 +89,11 @@ pub(crate) fn template(text: &str) -> Result<Vec<Vec<Node>>, String> {
         parser.at += plain.len() + 1;
         lists.push(parser.action()?);
     }
+}
+
+/// `$[*]`.
+pub(crate) fn wildcard() -> JpQuery {
+    JpQuery::new(vec![Segment::Selector(Selector::Wildcard)])
 }
 
 /// A part of an action, read like an action of its own.
@@ -168,8 +175,7 @@ impl<'a> Parser<'a> {
             }
         }
         if name == "*" {
-            let query = JpQuery::new(vec![Segment::Selector(Selector::Wildcard)]);
-            return nodes.push(Node::Wildcard(query));
+            return nodes.push(Node::Wildcard);
         }
         let segment = Segment::name(&name);
         match nodes.last_mut() {
@@ -234,11 +240,15 @@ impl<'a> Parser<'a> {
     /// An index, a slice, a quoted name, or several of them.
     fn brackets(&mut self, nodes: &mut Vec<Node>) -> Result<(), String> {
         let inside = &self.rest()[1..];
-        let end = inside.find([']', '\n']).filter(|end| inside[*end..].starts_with(']'));
+        let end = inside
+            .find([']', '\n'])
+            .filter(|end| inside[*end..].starts_with(']'));
         let inside = &inside[..end.ok_or("unterminated array")?];
         self.at += inside.len() + 2;
         if inside.contains(',') {
-            let members = inside.split(',').map(|member| part(&format!("[{}]", member.trim_matches(' '))));
+            let members = inside
+                .split(',')
+                .map(|member| part(&format!("[{}]", member.trim_matches(' '))));
             nodes.push(Node::Union(members.collect::<Result<_, _>>()?));
             return Ok(());
         }
@@ -285,7 +295,10 @@ fn condition(text: &str) -> Result<Filter, String> {
     }
     if left.is_empty() || operator.is_empty() {
         let left = part(text)?;
-        return Ok(Filter { left, comparison: None });
+        return Ok(Filter {
+            left,
+            comparison: None,
+        });
     }
     let left = part(left)?;
     let right = part(&rest[operator.len()..])?;
@@ -295,13 +308,20 @@ fn condition(text: &str) -> Result<Filter, String> {
 
 /// Whether a name or a bare word ends before a character.
 fn ends_word(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\r' | '\n' | '.' | ',' | '[' | ']' | '$' | '@' | '{' | '}')
+    matches!(
+        c,
+        ' ' | '\t' | '\r' | '\n' | '.' | ',' | '[' | ']' | '$' | '@' | '{' | '}'
+    )
 }
 
 /// `*`, `INDEX`, or `START:END:STEP` of which each can be left out.
 fn slice(text: &str) -> Result<Slice, String> {
     let invalid = || format!("invalid array index {text}");
-    let fields: Vec<_> = if text == "*" { vec!["", ""] } else { text.split(':').collect() };
+    let fields: Vec<_> = if text == "*" {
+        vec!["", ""]
+    } else {
+        text.split(':').collect()
+    };
     let number = |field: &str| {
         let digits = field.strip_prefix('-').unwrap_or(field);
         match (field, digits.bytes().all(|c| c.is_ascii_digit())) {
@@ -321,7 +341,8 @@ fn slice(text: &str) -> Result<Slice, String> {
     };
     let selector = match single {
         true => Selector::Index(start.unwrap_or_default()),
-        false => Selector::Slice(start, end, step),
+        // No array is so long, and jsonpath-rust adds it without a check.
+        false => Selector::Slice(start, end, step.map(|step| step.min(i32::MAX.into()))),
     };
     let start = start.unwrap_or_default();
     Ok(Slice {
@@ -338,12 +359,6 @@ fn unescaped(text: &str, quote: char) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
-        let code = |rest: &mut std::str::Chars<'_>, digits: usize, radix: u32| {
-            let text = rest.as_str().get(..digits)?;
-            rest.nth(digits - 1)?;
-            let plain = text.bytes().all(|c| c.is_ascii_alphanumeric());
-            plain.then(|| u32::from_str_radix(text, radix).ok())?
-        };
         let character = match c {
             '\\' => match rest.next()? {
                 'a' => '\u{7}',
@@ -374,4 +389,12 @@ fn unescaped(text: &str, quote: char) -> Option<String> {
         bytes.extend(character.to_string().bytes());
     }
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// So many digits of a number.
+fn code(rest: &mut Chars<'_>, digits: usize, radix: u32) -> Option<u32> {
+    let text = rest.as_str().get(..digits)?;
+    rest.nth(digits - 1)?;
+    let plain = text.bytes().all(|c| c.is_ascii_alphanumeric());
+    plain.then(|| u32::from_str_radix(text, radix).ok())?
 }

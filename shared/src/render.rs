@@ -1,42 +1,45 @@
 //! Turns values into text: documents as YAML or JSON, reports as columns.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
-use clap::ValueEnum;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     apply::{Outcome, Report},
     args::DryRun,
     error::{Error, Result},
+    json,
+    output::Format,
     terminal,
 };
 
-/// A format for documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// YAML documents
-    Yaml,
-    /// JSON, indented as kubectl does
-    Json,
-}
-
-/// Writes objects as kubectl does: YAML documents one after the other, JSON as
-/// one object or as a `List` of several.
-pub fn documents(objects: &[Value], format: Format) -> Result<String> {
-    match (format, objects) {
-        (Format::Yaml, objects) => {
+/// Writes objects as kubectl does: YAML documents one after the other, a line for
+/// each name; JSON as one object or as a `List` of several, which is also what a
+/// template is applied to.
+///
+/// # Errors
+/// If a template demands what is not there, or YAML cannot be written.
+pub fn documents(objects: &[Value], format: &Format) -> Result<String> {
+    match format {
+        Format::Json => Ok(json::indented(&whole(objects)) + "\n"),
+        Format::Yaml => {
             let documents: Result<Vec<_>> = objects.iter().map(yaml).collect();
             Ok(documents?.join("---\n"))
         }
-        (Format::Json, [object]) => Ok(json(object)),
-        (Format::Json, objects) => Ok(json(&serde_json::json!({
+        Format::Name => Ok(objects.iter().map(name).collect()),
+        Format::JsonPath(path) => path.render(&whole(objects)),
+    }
+}
+
+fn whole(objects: &[Value]) -> Cow<'_, Value> {
+    match objects {
+        [object] => Cow::Borrowed(object),
+        objects => Cow::Owned(serde_json::json!({
             "apiVersion": "v1",
             "items": objects,
             "kind": "List",
             "metadata": {},
-        }))),
+        })),
     }
 }
 
@@ -50,16 +53,16 @@ fn yaml(object: &Value) -> Result<String> {
     Ok(text)
 }
 
-/// kubectl's JSON: four spaces of indentation and a newline at the end.
-fn json(object: &Value) -> String {
-    let mut text = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
-    object
-        .serialize(&mut serializer)
-        .expect("a JSON value can always be written");
-    text.push(b'\n');
-    String::from_utf8(text).expect("JSON is UTF-8")
+/// `service/NAME` or `gateway.networking.istio.io/NAME`, as kubectl's `NamePrinter`
+/// (k8s.io/cli-runtime, `pkg/printers/name.go`).
+fn name(object: &Value) -> String {
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+    let kind = text("/kind").unwrap_or("<unknown>").to_lowercase();
+    let name = text("/metadata/name").unwrap_or("<unknown>");
+    match text("/apiVersion").and_then(|version| version.split_once('/')) {
+        Some((group, _)) => format!("{kind}.{group}/{name}\n"),
+        None => format!("{kind}/{name}\n"),
+    }
 }
 
 /// A line for each object: its context, its kind and name, what became of it.
@@ -120,6 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{jsonpath::Template, output::JsonPath};
 
     #[test]
     fn columns_line_up_and_show_control_characters() {
@@ -129,14 +133,30 @@ mod tests {
 
     #[test]
     fn documents_are_kubectls() {
-        let object = json!({"b": [1, {}], "a": {"c": "9900"}});
-        assert_eq!(
-            documents(std::slice::from_ref(&object), Format::Json).expect("renders"),
-            "{\n    \"a\": {\n        \"c\": \"9900\"\n    },\n    \"b\": [\n        1,\n        {}\n    ]\n}\n"
+        let object = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"name": "a"}});
+        let gateway =
+            json!({"kind": "Gateway", "apiVersion": "networking.istio.io/v1", "metadata": {"name": "b"}});
+        let both = [object.clone(), gateway.clone()];
+        let documents = |objects, format| documents(objects, &format).expect("renders");
+
+        let one = documents(&both[..1], Format::Json);
+        assert!(
+            one.starts_with("{\n    \"apiVersion\": \"v1\",\n    \"kind\""),
+            "{one}"
         );
-        let yaml = documents(&[object.clone(), json!({"d": true})], Format::Yaml).expect("renders");
+        let list: Value = serde_json::from_str(&documents(&both, Format::Json)).expect("is JSON");
+        assert_eq!((&list["kind"], &list["items"][1]), (&json!("List"), &gateway));
+
+        let yaml = documents(&both, Format::Yaml);
         let (first, second) = yaml.split_once("---\n").expect("two documents");
-        assert_eq!(serde_saphyr::from_str::<Value>(first).expect("is YAML"), object);
-        assert_eq!(second, "d: true\n");
+        let parsed = |text| serde_saphyr::from_str::<Value>(text).expect("is YAML");
+        assert_eq!((parsed(first), parsed(second)), (object, gateway));
+
+        assert_eq!(
+            documents(&both, Format::Name),
+            "service/a\ngateway.networking.istio.io/b\n"
+        );
+        let template = Template::parse("{.items[*].metadata.name}").expect("is a template");
+        assert_eq!(documents(&both, Format::JsonPath(JsonPath::new(template))), "a b");
     }
 }

@@ -7,6 +7,7 @@ mod certs;
 mod flags;
 mod harness;
 mod ingress;
+mod output;
 mod patience;
 mod readme;
 mod verifiers;
