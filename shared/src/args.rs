@@ -10,7 +10,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::{
     completion,
-    error::{Error, Result},
+    error::Result,
     kubeconfig::{Kubeconfig, Overrides},
     relay,
     wire::Verbosity,
@@ -219,22 +219,23 @@ pub enum DryRun {
 }
 
 /// A namespace's name: a DNS label (RFC 1123, as the API server demands).
-pub fn namespace(value: &str) -> Result<String> {
+pub fn namespace(value: &str) -> Result<String, String> {
     label(value)
 }
 
 /// A DNS label of at most 63 characters.
-pub fn label(value: &str) -> Result<String> {
+pub fn label(value: &str) -> Result<String, String> {
     let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let ok = (1..=63).contains(&value.len())
         && value.bytes().all(valid)
         && !value.starts_with('-')
         && !value.ends_with('-');
-    ok.then(|| value.to_owned()).ok_or_else(|| {
-        Error::usage(format!(
-            "{value:?} is not a name: at most 63 lower case letters, digits and dashes, not at the ends"
-        ))
-    })
+    match ok {
+        true => Ok(value.to_owned()),
+        false => {
+            Err("a name has at most 63 lower case letters, digits and dashes, none at its ends".to_owned())
+        }
+    }
 }
 
 fn key_value(pair: &str) -> Result<(String, String), String> {

@@ -19,7 +19,7 @@
 //! a null that a range hands on is `null`, not `<no value>`; an array's index in a
 //! range over nulls is nothing, where kubectl panics.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use jsonpath_rust::{parser::model::JpQuery, query::js_path_process};
 use serde_json::Value;
@@ -347,6 +347,15 @@ fn single<'a>(side: Result<Found<'a>, Failure>) -> Result<Option<Cow<'a, Value>>
 }
 
 fn compare(left: &Value, operator: &str, right: &Value) -> Result<bool, String> {
+    let holds = match operator {
+        "==" => Ordering::is_eq,
+        "!=" => Ordering::is_ne,
+        "<" => Ordering::is_lt,
+        "<=" => Ordering::is_le,
+        ">" => Ordering::is_gt,
+        ">=" => Ordering::is_ge,
+        _ => return Err(format!("unrecognized filter operator {operator}")),
+    };
     let ordering = match (left, right) {
         (Value::Bool(left), Value::Bool(right)) if matches!(operator, "==" | "!=") => Some(left.cmp(right)),
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
@@ -357,17 +366,10 @@ fn compare(left: &Value, operator: &str, right: &Value) -> Result<bool, String> 
         },
         _ => None,
     };
-    let ordering =
-        ordering.ok_or_else(|| format!("{} {operator} {} cannot be compared", kind(left), kind(right)))?;
-    match operator {
-        "==" => Ok(ordering.is_eq()),
-        "!=" => Ok(ordering.is_ne()),
-        "<" => Ok(ordering.is_lt()),
-        "<=" => Ok(ordering.is_le()),
-        ">" => Ok(ordering.is_gt()),
-        ">=" => Ok(ordering.is_ge()),
-        _ => Err(format!("unrecognized filter operator {operator}")),
-    }
+    ordering.map(holds).ok_or_else(|| {
+        let (left, right) = (kind(left), kind(right));
+        format!("{left} {operator} {right} cannot be compared")
+    })
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -390,5 +392,181 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) => json::plain(number),
         other => json::compact(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ExitCode;
+
+    fn document() -> Value {
+        json!({
+            "kind": "Mesh",
+            "metadata": {"name": "ab", "annotations": {"a.b/c": "<x>"}},
+            "replicas": 2, "ratio": 1e6, "weight": 1.0, "paused": true, "none": null, "empty": [],
+            "servers": [
+                {"name": "x", "ready": true, "ports": [80, 443]},
+                {"name": "y", "ready": false, "ports": []},
+                {"name": "z", "ports": [9900], "labels": {"name": "deep"}},
+            ],
+        })
+    }
+
+    fn render(template: &str, allow_missing: bool) -> Result<String> {
+        Template::parse(template)?.render(&document(), allow_missing)
+    }
+
+    #[test]
+    fn templates_are_kubectls() {
+        #[track_caller]
+        fn check(template: &str, want: &str) {
+            assert_eq!(render(template, true).expect("renders"), want, "{template}");
+        }
+        check("", "");
+        check(".kind", ".kind");
+        check("{.kind}", "Mesh");
+        check("{$.kind} is {@.metadata.name}\n", "Mesh is ab\n");
+        check("{.}", "");
+        check("{.missing.too}", "");
+        check(
+            "{.replicas} {.ratio} {.weight} {.paused} {.none}",
+            "2 1e+06 1 true null",
+        );
+        check("{.metadata.annotations}", r#"{"a.b/c":"\u003cx\u003e"}"#);
+        check(r"{.metadata.annotations.a\.b/c}", "<x>");
+        check(r"{.metadata.annotations['a\.b/c']}", "<x>");
+        check("{['metadata.name','kind']}", "ab Mesh");
+        check(
+            r#"{"\t\u00e9\x41\101\""}{'it\'s'}{5}{1.50}{true}"#,
+            "\té\u{41}A\"it's51.5true",
+        );
+        check("{.metadata.name.*}", "97 98");
+        check("{.metadata..name}", "ab");
+        check("{..name}", "ab x y z deep");
+        check(
+            "{.servers[2]..}",
+            r#"{"labels":{"name":"deep"},"name":"z","ports":[9900]} {"name":"deep"} deep z [9900]"#,
+        );
+        check("{.servers[0].*}", "x [80,443] true");
+        check("{.servers[0,-1].name}", "x z");
+        check("{.servers[-2:].name}", "y z");
+        check("{.servers[::2].name}", "x z");
+        check("{.servers[:-1].name}", "x y");
+        check("{.servers[1:1]}", "");
+        check("{.servers[*]['name','ready']}", "x y z true false");
+        check("{.servers[*].ports[*]}", "80 443");
+        check("{.none[5]}", "");
+        check(r#"{.servers[?(@.name=="z")].ports}"#, "[9900]");
+        check("{.servers[?(@.name!='x')].name}", "y z");
+        check("{.servers[?(@.ready!=true)].name}", "y");
+        check("{.servers[?(@.ready)].name}", "x y");
+        check("{.servers[?(@.ports[0])].name}", "x y z");
+        check("{.servers[*].ports[?(@>=443)]}", "443 9900");
+        check(
+            "{range .servers[*]}{.name}={.ready};{end}!",
+            "x=true;y=false;z=;!",
+        );
+        check(
+            "{range .servers[*]}{range .ports[*]}{@} {end}{.name}\n{end}",
+            "80 443 x\ny\n9900 z\n",
+        );
+        check("{range .missing[*]}{.name}{end}{.kind}", "Mesh");
+        check("{range .servers[:2]}{.name}", "xy");
+    }
+
+    #[test]
+    fn what_a_document_has_not_is_an_error() {
+        #[track_caller]
+        fn check(template: &str, want: &str) {
+            let error = render(template, false).expect_err("does not render");
+            assert_eq!(error.exit_code(), ExitCode::Failed);
+            let message = format!("error: error executing jsonpath {template:?}: {want}");
+            assert_eq!(error.to_string(), message);
+        }
+        check("{.a}", "a is not found");
+        check("{.metadata.a.b}", "a is not found");
+        check("{.metadata.name.b}", "b is not found");
+        check("{..a}", "a is not found");
+        check("{range .servers[*]}{.ready}{end}", "ready is not found");
+        check("{.empty[0]}", "array index out of bounds: index 0, length 0");
+        check("{.servers[-4]}", "array index out of bounds: index -1, length 3");
+        check("{.servers[1:4]}", "array index out of bounds: index 3, length 3");
+        check(
+            "{.servers[2:1]}",
+            "starting index 2 is greater than ending index 1",
+        );
+        check("{.servers[::0]}", "step must be > 0");
+        check("{.metadata[*]}", "an object is not an array");
+        check(
+            "{.metadata[?(@.name)]}",
+            "an object cannot be filtered: it is not an array",
+        );
+        check(
+            "{.servers[?(@.name==1)]}",
+            "a string == an integer cannot be compared",
+        );
+        check(
+            "{.servers[?(@.ready<true)]}",
+            "a boolean < a boolean cannot be compared",
+        );
+        check(
+            "{.servers[?(@.ports[*]==80)]}",
+            "can only compare one element at a time",
+        );
+        check(
+            "{.servers[?(@.ports[0]==80)]}",
+            "array index out of bounds: index 0, length 0",
+        );
+        check("{.servers[?(@.name===1)]}", "unrecognized filter operator ===");
+        check("{end}", "not in range, nothing to end");
+    }
+
+    #[test]
+    fn a_template_that_makes_no_sense_is_a_usage_error() {
+        #[track_caller]
+        fn check(template: &str, want: &str) {
+            let error = Template::parse(template).expect_err("is no template");
+            assert_eq!(error.exit_code(), ExitCode::Usage);
+            assert_eq!(
+                error.to_string(),
+                format!("error: error parsing jsonpath {template}, {want}")
+            );
+        }
+        check("{.a", "unclosed action");
+        check("{.a\n}", "unclosed action");
+        check("{.a[0}", "unterminated array");
+        check("{.a[x]}", "invalid array index x");
+        check("{.a[1:2:3:4]}", "invalid array index 1:2:3:4");
+        check(r#"{.a["b"]}"#, r#"invalid array index "b""#);
+        check("{.a[-]}", "array index - is not a number");
+        check("{'a}", "unterminated quoted string");
+        check(r#"{"\q"}"#, r#"unquote string "\q" error invalid syntax"#);
+        check("{1.2.3}", "cannot parse number 1.2.3");
+        check("{....a}", "invalid multiple recursive descent");
+        check("{.a[?(@.b]}", "unterminated filter");
+        check("{.a[?(@.b)}", "unclosed array expect ]");
+        check("{(.a)}", "unrecognized character in action: U+0028 '('");
+        check(
+            "{.a[?(@.b=='x' && @.c)]}",
+            "unrecognized character in action: U+0026 '&'",
+        );
+        check("{..*}", "unrecognized character in action: U+002A '*'");
+        check(
+            "{kind}",
+            "unrecognized identifier kind\n  hint: a path begins with a dot: {.kind}",
+        );
+    }
+
+    #[test]
+    fn as_json_every_list_is_an_array() {
+        let template = Template::parse("{.servers[*].name}, {.missing}").expect("is a template");
+        let got = template.render_as_json(&document(), true).expect("renders");
+        assert_eq!(
+            got,
+            "[\n    \"x\",\n    \"y\",\n    \"z\"\n]\n[\n    \", \"\n]\n[]\n"
+        );
     }
 }

@@ -398,3 +398,50 @@ fn code(rest: &mut Chars<'_>, digits: usize, radix: u32) -> Option<u32> {
     let plain = text.bytes().all(|c| c.is_ascii_alphanumeric());
     plain.then(|| u32::from_str_radix(text, radix).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_translated() {
+        #[track_caller]
+        fn check(text: &str, want: &[Segment]) {
+            let list = part(text).expect("is an action");
+            let segments = list.iter().flat_map(|node| match node {
+                Node::Path(path) => path.query.segments.clone(),
+                Node::Array(slice) => slice.query.segments.clone(),
+                other => panic!("{other:?} is no path"),
+            });
+            assert_eq!(segments.collect::<Vec<_>>(), want, "{text}");
+        }
+        let name = Segment::name;
+        let slice = |start, end, step| Segment::Selector(Selector::Slice(start, end, step));
+        check(".a.b", &[name("a"), name("b")]);
+        check("$ .a@.b", &[name("a"), name("b")]);
+        check(r".a\.b/c", &[name("a.b/c")]);
+        check("['a.b']", &[name("a"), name("b")]);
+        check("..a.b", &[Segment::Descendant(Box::new(name("a"))), name("b")]);
+        check(".a[-1]", &[name("a"), Segment::Selector(Selector::Index(-1))]);
+        check("[1:]", &[slice(Some(1), None, None)]);
+        check("[:-2:3]", &[slice(None, Some(-2), Some(3))]);
+        check("[*]", &[slice(None, None, None)]);
+    }
+
+    #[test]
+    fn a_condition_has_one_operator() {
+        #[track_caller]
+        fn check(text: &str, operator: Option<&str>) {
+            let filter = condition(text).expect("is a condition");
+            assert_eq!(
+                filter.comparison.as_ref().map(|(o, _)| o.as_str()),
+                operator,
+                "{text}"
+            );
+        }
+        check("@.a", None);
+        check("@.a==1", Some("=="));
+        check("@.a >= '=='", Some(">="));
+        check("@.a<>1", Some("<>"));
+    }
+}

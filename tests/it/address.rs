@@ -457,3 +457,21 @@ fn the_cluster_and_the_namespace_are_the_ones_named() {
         "--namespace",
     );
 }
+
+#[test]
+fn a_name_that_cannot_be_is_wrong_usage() {
+    let shell = Shell::on(ControlPlane::shared());
+    for flag in [
+        "--namespace",
+        "--service",
+        "--ingress-namespace",
+        "--ingress-service",
+    ] {
+        let refused = shell.kubectl(&["relay-address", flag, "Not_A.Name"]);
+        refused
+            .exits(2)
+            .complains(&format!("error: invalid value 'Not_A.Name' for '{flag}"))
+            .complains(": a name has at most 63 lower case letters, digits and dashes, none at its ends\n");
+        assert_eq!(refused.stdout, "");
+    }
+}
