@@ -536,7 +536,6 @@ mod tests {
             );
         }
         check("{.a", "unclosed action");
-        check("{.a\n}", "unclosed action");
         check("{.a[0}", "unterminated array");
         check("{.a[x]}", "invalid array index x");
         check("{.a[1:2:3:4]}", "invalid array index 1:2:3:4");
