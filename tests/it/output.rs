@@ -1,6 +1,7 @@
 //! `-o`: the same document in the same format, from kubectl and from us.
 
-use relay_tests::{ControlPlane, Shell, fixtures};
+use relay_shared::{Error, ExitCode, jsonpath::Template, output::Format, render};
+use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures};
 use serde_json::{Value, json};
 
 /// A relay service with something for every template to find, and a namespace of
@@ -127,6 +128,136 @@ fn templates_make_of_a_document_what_kubectl_makes_of_it() {
     }
 }
 
+/// A document as no server would have it, with what Go and Rust write differently.
+/// No object that a template goes through has two keys: kubectl shuffles them.
+fn awkward() -> Value {
+    json!({
+        "apiVersion": "example.com/v1",
+        "kind": "Thing",
+        "metadata": { "name": "ab", "annotations": { "a.b/c": "<x> & \u{2028} é \u{8}\u{1f}\u{7f}" } },
+        "numbers": [0, -1, 1.0, 2.5, 1e6, 1e21, 2.5e-7, 0.0001, u64::MAX, i64::MIN],
+        "others": [null, true, "", "text", [], {}, { "only": "<one>" }],
+        "lists": [[1, 2], [], [3]],
+        "mixed": [{ "n": 1, "name": "x" }, { "n": 2 }, { "n": 3, "name": "z z" }],
+        "strings": ["a)b", "it's", "\"q\""],
+        "deep": { "name": { "name": { "name": "bottom" } } },
+    })
+}
+
+/// What the reader of a template of kubectl's own has to get right, and wrong.
+const AWKWARD: [&str; 64] = [
+    "{.numbers}",
+    "{.numbers[*]}",
+    "{range .numbers[*]}{@}\n{end}",
+    "{.others}",
+    "{.others[1:]}",
+    "{.metadata.annotations}",
+    "{.metadata.annotations.a\\.b/c}",
+    "{['metadata.annotations.a\\.b/c']}",
+    "{.metadata.name.*}",
+    "{.others[6].*}",
+    "{.lists[*][0]}",
+    "{.lists[*][*]}",
+    "{.lists[*].*}",
+    "{.lists..}",
+    "{.deep..name}",
+    "{.deep..}",
+    "{..n}",
+    "{...n}",
+    "{....n}",
+    "{..*}",
+    "{.numbers.*}",
+    "{.numbers[-1:]}",
+    "{.numbers[-3:-1]}",
+    "{.numbers[3:3]}",
+    "{.numbers[3:2]}",
+    "{.numbers[1:8:3]}",
+    "{.numbers[::0]}",
+    "{.numbers[::-1]}",
+    "{.numbers[10]}",
+    "{.numbers[-11]}",
+    "{.numbers[]}",
+    "{.numbers[ 1]}",
+    "{.numbers[1, 2]}",
+    "{.mixed[*]['n','name']}",
+    "{.mixed[*]['n','missing']}",
+    "{.mixed[\"n\"]}",
+    "{.mixed[?(@.name)].n}",
+    "{.mixed[?(@.name!='x')].n}",
+    "{.mixed[?(@.name == \"z z\")].n}",
+    "{.mixed[?(@.n>1)].n}",
+    "{.mixed[?(@.n>1.0)].n}",
+    "{.mixed[?(@.n>@.name)].n}",
+    "{.mixed[?(@.n==1&&@.n==1)].n}",
+    "{.mixed[?(@.n=1)].n}",
+    "{.mixed[?(@.missing[0])].n}",
+    "{.mixed[?(true)].n}",
+    "{.strings[?(@==\"a)b\")]}",
+    "{.strings[?(@=='it\\'s')]}",
+    "{.strings[?(@<'b')]}",
+    "{.lists[?(@[0])]}",
+    "{.lists[*][?(@>=2)]}",
+    "{.metadata[?(@.name)]}",
+    "{\"\\u00e9\\xc3\\xa9\\101\\n\"}{'\\''}",
+    "{\"\\q\"}",
+    "{1}{1.50}{+2}{-0.5}{true}",
+    "{1.2.3}",
+    "{.kind @.x $.y}",
+    "{.kind\t}",
+    "{.kind\n}",
+    "{kind}",
+    "{.}",
+    "a } b {.kind} } c",
+    "{range .lists[*]}{range @[*]}{@},{end};{end}",
+    "{range .mixed[*]}{.n} {range .missing[*]}{.n}{end}{.name}\n{end}{.kind}",
+];
+
+#[test]
+fn awkward_templates_and_documents_are_kubectls_too() {
+    let shell = Shell::new(&Kubeconfig::new());
+    let document = awkward();
+    let file = shell.write("document.json", document.to_string());
+    // The one command of kubectl that prints any document, and asks no server.
+    let kubectl = |output: &str, flag: &str| {
+        let file = file.to_string_lossy();
+        let annotate = ["annotate", "--local", "-f", &file, "absent-", "-o", output, flag];
+        shell.kubectl(&annotate)
+    };
+    let check = |kubectl: Transcript, ours: Result<String, Error>| match ours {
+        Ok(text) => assert_eq!(text, kubectl.success().stdout, "{kubectl}"),
+        Err(error) => {
+            // For kubectl it is 1, whether the template or the document is to blame.
+            let usage = kubectl.stderr.starts_with("error: error parsing jsonpath")
+                || kubectl.stderr.contains("unrecognized identifier");
+            assert_eq!(error.exit_code() == ExitCode::Usage, usage, "{error}\n{kubectl}");
+            kubectl.exits(1);
+        }
+    };
+    for template in AWKWARD {
+        let ours = |missing| Template::parse(template)?.render(&document, missing);
+        let output = format!("jsonpath={template}");
+        check(kubectl(&output, "--allow-missing-template-keys=true"), ours(true));
+        check(
+            kubectl(&output, "--allow-missing-template-keys=false"),
+            ours(false),
+        );
+        let ours = Template::parse(template).and_then(|t| t.render_as_json(&document, true));
+        let output = format!("jsonpath-as-json={template}");
+        check(kubectl(&output, "--allow-missing-template-keys=true"), ours);
+    }
+    for (output, format) in [("json", Format::Json), ("name", Format::Name)] {
+        let ours = render::documents(std::slice::from_ref(&document), &format);
+        check(kubectl(output, "--allow-missing-template-keys"), ours);
+    }
+}
+
+#[test]
+fn an_object_goes_in_the_order_in_which_it_is_printed() {
+    let template = Template::parse("{.metadata.labels.*}").expect("is a template");
+    let document = json!({ "metadata": { "labels": { "c": "3", "a": "1", "b": "2" } } });
+    assert_eq!(template.render(&document, true).expect("renders"), "1 2 3");
+}
+
 #[test]
 fn documents_are_kubectls() {
     let (shell, namespace) = exposed();
@@ -200,9 +331,67 @@ fn an_address_has_a_document_and_a_wide_table() {
 }
 
 #[test]
+fn nothing_is_written_for_a_format_that_makes_no_sense() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt"]);
+    shell.apply("mgmt", fixtures::relay_service(&namespace, "ClusterIP"));
+    for (output, error) in [
+        (
+            "wide",
+            "error: unable to match a printer suitable for the output format \"wide\", allowed",
+        ),
+        (
+            "jsonpath=",
+            "error: template format specified but no template given",
+        ),
+        (
+            "jsonpath={.spec",
+            "error: error parsing jsonpath {.spec, unclosed action",
+        ),
+        ("jsonpath={spec.type}", "hint: a path begins with a dot: {.spec}"),
+        (
+            "jsonpath-file=missing",
+            "error: cannot read the template in \"missing\": No such file",
+        ),
+    ] {
+        let apply = [
+            "relay-ingress",
+            "apply",
+            "-n",
+            &namespace,
+            "--via",
+            "loadbalancer",
+            "-o",
+            output,
+        ];
+        shell.kubectl(&apply).exits(2).complains(error);
+    }
+    let service = shell.get("mgmt", "service/enterprise-networking", &namespace);
+    assert_eq!(service["spec"]["type"], "ClusterIP");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let (shell, namespace) = exposed();
-    let pipe = "kubectl relay-address -n $NS | true; kubectl relay-address -n $NS >&-; echo ${PIPESTATUS[0]}";
-    let transcript = shell.env("NS", &namespace).run("bash", &["-c", pipe]);
-    assert_eq!(transcript.stderr, "");
+    for script in [
+        "(kubectl relay-address -n $NS; echo $? >code) | exec true",
+        "kubectl relay-address -n $NS >&-; echo $? >code",
+    ] {
+        let transcript = shell.env("NS", &namespace).run("sh", &["-c", script]);
+        assert_eq!(transcript.success().stderr, "", "{transcript}");
+        assert_eq!(shell.run("cat", &["code"]).stdout, "0\n", "{transcript}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let shell = Shell::new(&Kubeconfig::new());
+    let help = ["kubectl", "relay-address", "--help"];
+    let spawn = ["-c", "import pty, sys; pty.spawn(sys.argv[1:])"];
+    let on_terminal = [&spawn[..], &help].concat();
+    let shown = |invocation: Transcript| invocation.success().stdout.contains('\u{1b}');
+    assert!(!shown(shell.kubectl(&help[1..])));
+    assert!(shown(shell.env("TERM", "xterm").run("python3", &on_terminal)));
+    let plain = shell.env("TERM", "xterm").env("NO_COLOR", "1");
+    assert!(!shown(plain.run("python3", &on_terminal)));
 }
