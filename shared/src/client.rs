@@ -1,6 +1,14 @@
 //! The HTTP stack under a [`kube::Client`]: what kube's default lacks for a
 //! short-lived command.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, header};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{Client as HyperClient, connect::HttpConnector},
@@ -10,25 +18,53 @@ use kube::{
     Client, Config,
     client::{Body, ClientBuilder, ConfigExt as _},
 };
-use tower::{BoxError, ServiceBuilder};
+use secrecy::ExposeSecret as _;
+use tower::{BoxError, Service, ServiceBuilder};
 
-use crate::wire::{Listen, Verbosity};
+use crate::{
+    credentials::{Failure, Plugin},
+    exec_credential::{Certificate, Credential},
+    kubeconfig::Connection,
+    wire::{Listen, Verbosity},
+};
 
 /// Makes a client for one connection. No request is sent yet.
 ///
 /// Unlike kube's own stack it turns Nagle's algorithm off, which together with
 /// delayed acknowledgements costs 40 ms on the second write of a connection, and
 /// it does not retry: 15 silent retries look like a hang.
-pub(crate) fn client(mut config: Config, context: &str, verbosity: Verbosity) -> kube::Result<Client> {
+pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Result<Client> {
+    let Connection {
+        context,
+        mut config,
+        plugin,
+    } = connection;
     let listen = Listen {
         context: context.into(),
         verbosity,
     };
-    config.headers.push((http::header::USER_AGENT, user_agent()));
+    config.headers.push((header::USER_AGENT, user_agent()));
+    let Some(plugin) = plugin else {
+        return stack(config, &listen);
+    };
+    // Where the plugin gives a certificate, another client takes its place; but what
+    // is wrong with the rest is known now.
+    let client = stack(config.clone(), &listen)?;
+    let namespace = config.default_namespace.clone();
+    let authenticated = Authenticated {
+        plugin,
+        config: config.into(),
+        listen,
+        current: Arc::new(Mutex::new((None, client))),
+    };
+    Ok(Client::new(authenticated, namespace))
+}
+
+fn stack(mut config: Config, listen: &Listen) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         config.default_retry = false;
         let builder = ClientBuilder::try_from(config)?;
-        return Ok(builder.with_layer(&listen).build());
+        return Ok(builder.with_layer(listen).build());
     }
     // kube sets the provider only where it builds the whole stack itself.
     install_crypto_provider();
@@ -45,10 +81,93 @@ pub(crate) fn client(mut config: Config, context: &str, verbosity: Verbosity) ->
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .layer(listen)
+        .layer(listen.clone())
         .map_err(BoxError::from)
         .service(HyperClient::builder(TokioExecutor::new()).build::<_, Body>(connector));
     Ok(Client::new(service, config.default_namespace))
+}
+
+/// Sends requests with what a credential plugin gives.
+#[derive(Clone)]
+struct Authenticated {
+    plugin: Arc<Plugin>,
+    config: Arc<Config>,
+    listen: Listen,
+    /// The client whose connections were opened with that certificate.
+    current: Arc<Mutex<(Option<String>, Client)>>,
+}
+
+impl Authenticated {
+    /// Where a server refuses the credential, sends the request once more with
+    /// another one, which client-go leaves to the user.
+    async fn send(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let credential = self.plugin.credential().await?;
+        let again = copy(&request);
+        let response = self.send_with(&credential, request).await?;
+        match again {
+            Some(request) if response.status() == StatusCode::UNAUTHORIZED => {
+                let credential = self.plugin.replace(&credential).await?;
+                self.send_with(&credential, request).await
+            }
+            _ => Ok(response),
+        }
+    }
+
+    async fn send_with(
+        &self,
+        credential: &Credential,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, BoxError> {
+        if let Some(value) = &credential.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+        }
+        let client = self.client(credential.certificate.as_ref())?;
+        Ok(client.send(request).await?)
+    }
+
+    /// A connection keeps the certificate it was opened with, so another certificate
+    /// takes another client.
+    fn client(&self, certificate: Option<&Certificate>) -> Result<Client, Failure> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = certificate.map(|certificate| &certificate.chain);
+        if current.0.as_ref() != chain {
+            let mut config = Config::clone(&self.config);
+            if let Some(Certificate { chain, key }) = certificate {
+                config.auth_info.client_certificate_data = Some(STANDARD.encode(chain));
+                config.auth_info.client_key_data = Some(STANDARD.encode(key.expose_secret()).into());
+            }
+            // What is wrong in particular might repeat a part of the key.
+            let client = stack(config, &self.listen).map_err(|_| {
+                Failure::new("failed parsing client key/certificate: they are not a pair in PEM")
+            })?;
+            *current = (chain.cloned(), client);
+        }
+        Ok(current.1.clone())
+    }
+}
+
+impl Service<Request<Body>> for Authenticated {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().send(request))
+    }
+}
+
+/// The same request, unless its body can be read only once.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
 }
 
 fn install_crypto_provider() {

@@ -1,7 +1,7 @@
 //! One cluster: a context's name, a client, and requests whose errors say which
 //! object in which context they are about.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use http::Request as HttpRequest;
 use k8s_openapi::{
@@ -21,6 +21,7 @@ use serde::de::IgnoredAny;
 use crate::{
     args::ClusterArgs,
     client,
+    credentials::Failure,
     error::{Error, Result},
     kubeconfig::{Kubeconfig, Overrides},
     manifest::Manifest,
@@ -70,9 +71,10 @@ impl Cluster {
         context: Option<&str>,
         overrides: &Overrides,
     ) -> Result<Self> {
-        let (context, config) = kubeconfig.connection(context, overrides).await?;
-        let server = config.cluster_url.to_string();
-        let client = client::client(config, &context, overrides.verbosity)
+        let connection = kubeconfig.connection(context, overrides).await?;
+        let context = connection.context.clone();
+        let server = connection.config.cluster_url.to_string();
+        let client = client::client(connection, overrides.verbosity)
             .map_err(|e| Error::new(root_cause(&e)).context(&context))?;
         Ok(Self {
             context,
@@ -221,7 +223,10 @@ impl Cluster {
                 )
             }
             kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
-            error => unreachable_server(&error, &self.server),
+            error => match chain(&error).find_map(|e| e.downcast_ref::<Failure>()) {
+                Some(failure) => failure.to_error(),
+                None => unreachable_server(&error, &self.server),
+            },
         };
         error.context(&self.context)
     }
@@ -332,19 +337,21 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// An error, what caused it, what caused that, and so on.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |e| e.source())
+}
+
 /// Says in kubectl's words why there was no answer.
 fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -> Error {
-    let mut cause = Some(error);
-    while let Some(e) = cause {
-        if let Some(io) = e.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            let host = server.trim_start_matches("https://").trim_end_matches('/');
-            return Error::unreachable(format!(
-                "The connection to the server {host} was refused - did you specify the right host or port?"
-            ));
-        }
-        cause = e.source();
+    let mut causes = chain(error).filter_map(|e| e.downcast_ref::<io::Error>());
+    if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+        let host = server.trim_start_matches("https://").trim_end_matches('/');
+        return Error::unreachable(format!(
+            "The connection to the server {host} was refused - did you specify the right host or port?"
+        ));
     }
     Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
         "the kubeconfig says {server}; check the network, proxies and certificates on the way"

@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use kube::config::{
 use secrecy::ExposeSecret as _;
 
 use crate::{
+    credentials::{Plugin, Plugins},
     error::{Error, Result},
     wire::Verbosity,
 };
@@ -30,6 +32,15 @@ const IN_CLUSTER: &str = "in-cluster";
 pub struct Kubeconfig {
     merged: kube::config::Kubeconfig,
     files: Vec<PathBuf>,
+    plugins: Plugins,
+}
+
+/// How to reach the cluster of a context.
+pub struct Connection {
+    pub(crate) context: String,
+    pub(crate) config: Config,
+    /// What knows the credential, if the kubeconfig does not.
+    pub(crate) plugin: Option<Arc<Plugin>>,
 }
 
 /// What flags change about one context's connection; see kubectl's `ConfigFlags`.
@@ -93,7 +104,11 @@ impl Kubeconfig {
                 .merge(without_empty(next))
                 .map_err(|e| cannot_load(file, &e))?;
         }
-        Ok(Self { merged, files })
+        Ok(Self {
+            merged,
+            files,
+            plugins: Plugins::default(),
+        })
     }
 
     /// The context used where none is named.
@@ -106,23 +121,48 @@ impl Kubeconfig {
         self.merged.contexts.iter().map(|c| c.name.as_str())
     }
 
-    /// The name and the connection of a context, or of the current one.
+    /// The connection of a context, or of the current one. No credential plugin runs
+    /// yet.
     ///
     /// # Errors
-    /// If the context, its cluster or a named user does not exist, or a file it
-    /// refers to cannot be read.
-    pub async fn connection(&self, context: Option<&str>, overrides: &Overrides) -> Result<(String, Config)> {
+    /// If the context, its cluster or a named user does not exist, contradicts itself,
+    /// or a file it refers to cannot be read.
+    pub async fn connection(&self, context: Option<&str>, overrides: &Overrides) -> Result<Connection> {
         let named = context.or(self.current_context());
         if named.is_none() && self.is_empty() && overrides.server.is_none() {
             let config = Config::incluster_env().map_err(|_| self.no_context())?;
-            return Ok((IN_CLUSTER.to_owned(), limits(config, overrides)));
+            return Ok(Connection {
+                context: IN_CLUSTER.to_owned(),
+                config: limits(config, overrides),
+                plugin: None,
+            });
         }
-        let single = self.resolve(named, overrides)?;
-        let name = single.current_context.clone().unwrap_or_default();
+        let mut single = self.resolve(named, overrides)?;
+        let context = single.current_context.clone().unwrap_or_default();
+        let plugin = self.take_plugin(&mut single).map_err(|e| e.context(&context))?;
         let config = Config::from_custom_kubeconfig(single, &KubeConfigOptions::default())
             .await
-            .map_err(|e| Error::new(crate::cluster::root_cause(&e)).context(&name))?;
-        Ok((name, limits(config, overrides)))
+            .map_err(|e| Error::new(crate::cluster::root_cause(&e)).context(&context))?;
+        Ok(Connection {
+            context,
+            config: limits(config, overrides),
+            plugin,
+        })
+    }
+
+    /// Takes the credential plugin out of what [`resolve`](Self::resolve) made.
+    fn take_plugin(&self, single: &mut kube::config::Kubeconfig) -> Result<Option<Arc<Plugin>>> {
+        let cluster = single.clusters.iter().find_map(|c| c.cluster.as_ref());
+        let user = single.auth_infos.first_mut();
+        let (Some(cluster), Some(user)) = (cluster, user) else {
+            return Ok(None);
+        };
+        let Some(info) = &mut user.auth_info else {
+            return Ok(None);
+        };
+        let plugin = self.plugins.find(&user.name, info, cluster);
+        info.exec = None;
+        plugin
     }
 
     /// A kubeconfig of one context, one cluster and one user, with the overrides
@@ -297,6 +337,9 @@ fn override_cluster(mut cluster: Cluster, overrides: &Overrides) -> Result<Clust
     }
     if overrides.server.is_some() {
         cluster.server.clone_from(&overrides.server);
+    }
+    if overrides.disable_compression {
+        cluster.disable_compression = Some(true);
     }
     Ok(cluster)
 }

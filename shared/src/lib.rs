@@ -34,6 +34,8 @@ pub mod wire;
 
 mod client;
 mod completion;
+mod credentials;
+mod exec_credential;
 mod interrupt;
 mod jsonpath_parse;
 

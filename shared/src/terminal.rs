@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     io::{self, IsTerminal as _, Write as _},
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 
 /// All progress there is, so that a line of the story can go above it.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(|| MultiProgress::with_draw_target(target()));
+
+/// How many reasons there are not to draw it now.
+static PAUSES: Mutex<usize> = Mutex::new(0);
 
 /// Writes data to stdout. A reader that went away is not an error.
 pub fn data(text: &str) -> Result<()> {
@@ -83,6 +86,30 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// Held while another program may write to the terminal: no progress is drawn.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pause(());
+
+/// Wipes all progress until what is returned is dropped.
+pub(crate) fn pause() -> Pause {
+    let mut pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+    *pauses += 1;
+    let _ = BARS.clear();
+    BARS.set_draw_target(ProgressDrawTarget::hidden());
+    Pause(())
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let mut pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+        *pauses -= 1;
+        if *pauses == 0 {
+            BARS.set_draw_target(target());
+        }
     }
 }
 

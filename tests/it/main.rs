@@ -4,6 +4,7 @@
 mod about;
 mod address;
 mod certs;
+mod credentials;
 mod flags;
 mod harness;
 mod ingress;

@@ -34,6 +34,9 @@ const PORT_TAKEN: &str = "address already in use";
 /// Users who exist on every cluster, with no rights but what tests bind to them.
 const USERS: [&str; 2] = ["dev", "auditor"];
 
+/// The token of an administrator of every cluster, as a company's login gives it.
+pub const TOKEN_EVERYWHERE: &str = "token-of-admin-everywhere";
+
 /// A running control plane. Dropping it kills all its servers.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -200,7 +203,9 @@ impl Cluster {
                 .to_string()
         };
         let serving = self.authority.server(&["localhost", "127.0.0.1"]);
-        let mut tokens = format!("{},admin,admin,system:masters\n", self.token);
+        let mut tokens = [&self.token, TOKEN_EVERYWHERE]
+            .map(|token| format!("{token},admin,admin,system:masters\n"))
+            .concat();
         for user in USERS {
             tokens += &format!("{},{user},{user}\n", self.token_of(user));
         }
