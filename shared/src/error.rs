@@ -1,6 +1,6 @@
 //! The one error type: what happened, where, and what to do about it.
 //!
-//! Errors are values until [`crate::runtime::block_on`] prints them, so nothing
+//! Errors are values until [`crate::runtime::main`] prints them, so nothing
 //! below it writes to a stream, and no sentence is printed twice.
 
 use std::fmt::{self, Write as _};
