@@ -16,16 +16,11 @@ pub enum Owner {
     Program(String),
 }
 
-/// Field managers that are a person at a keyboard (kubectl's `--field-manager`
-/// defaults).
-const PEOPLE: [&str; 6] = [
-    "kubectl",
-    "kubectl-client-side-apply",
-    "kubectl-create",
-    "kubectl-edit",
-    "kubectl-patch",
-    "kubectl-replace",
-];
+/// Whether a field manager is a person at a keyboard: each of kubectl's commands
+/// has a default of its own, such as `kubectl-label`.
+fn is_person(manager: &str) -> bool {
+    manager == "kubectl" || manager.starts_with("kubectl-")
+}
 
 impl Owner {
     /// Tells whose an object is. A program that says so by label, annotation or
@@ -59,7 +54,7 @@ impl Owner {
         for manager in managers {
             match manager {
                 _ if manager.starts_with("kubectl-relay-") => ours = true,
-                _ if PEOPLE.contains(&manager) => person = true,
+                _ if is_person(manager) => person = true,
                 other => return Self::Program(format!("field manager {other:?}")),
             }
         }
@@ -104,6 +99,11 @@ mod tests {
             "a person with kubectl",
         );
         check(managed(&["kubectl-create"]), "a person with kubectl");
+        check(
+            managed(&["kubectl", "kubectl-label", "kubectl-annotate"]),
+            "a person with kubectl",
+        );
+        check(managed(&["kubectlish"]), "field manager \"kubectlish\"");
         check(
             managed(&["kubectl-create", "external-secrets"]),
             "field manager \"external-secrets\"",
