@@ -1,24 +1,116 @@
-//! The certificates of `init`, as OpenSSL, Go and rustls-webpki see them.
+//! The certificates of `init`: whether they are as asked for, and whether
+//! OpenSSL, Go and rustls-webpki accept them.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::RangeInclusive,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use relay_tests::{
-    ControlPlane, Shell, fixtures,
+    Transcript, fixtures,
     relay::{self, RelayServer},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::certs::{init, shell_and_namespace};
+use crate::certs::{Mesh, words};
 
-fn openssl(shell: &Shell, arguments: &[&str]) -> String {
-    shell.run("openssl", arguments).success().stdout.clone()
+/// The page's 3650 days, and five minutes, in seconds.
+const LIFETIME: u64 = 3650 * 86_400;
+const BACKDATED: u64 = 300;
+
+/// The services that agents of either generation dial.
+const SERVICES: [&str; 2] = ["enterprise-networking", "gloo-mesh-mgmt-server"];
+
+/// The certificates of a management cluster's secrets, mounted into the home
+/// directory, each beside its key.
+struct Issued<'a> {
+    mesh: &'a Mesh,
+    root: String,
+    server: String,
+    signing: String,
 }
 
-/// The text of a certificate, without line breaks and repeated spaces.
-fn text(shell: &Shell, certificate: &Path) -> String {
-    let path = certificate.to_string_lossy();
-    let text = openssl(shell, &["x509", "-noout", "-text", "-in", &path]);
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+impl<'a> Issued<'a> {
+    #[track_caller]
+    fn read(mesh: &'a Mesh, context: &str) -> Self {
+        Self {
+            mesh,
+            root: mount(mesh, context, "relay-root-tls-secret") + "/ca.crt",
+            server: mount(mesh, context, "relay-server-tls-secret") + "/tls.crt",
+            signing: mount(mesh, context, "relay-tls-signing-secret") + "/tls.crt",
+        }
+    }
+
+    fn certificates(&self) -> [&str; 3] {
+        [&self.root, &self.server, &self.signing]
+    }
+
+    /// What `openssl x509` says of a certificate.
+    #[track_caller]
+    fn x509(&self, what: &str, certificate: &str) -> String {
+        let shown = self
+            .mesh
+            .openssl(&format!("x509 -noout {what} -in {certificate}"));
+        shown.success().stdout.trim_end().to_owned()
+    }
+
+    fn subject(&self, certificate: &str) -> String {
+        let subject = self.x509("-subject -nameopt RFC2253", certificate);
+        subject.replace("subject=", "")
+    }
+
+    /// The extensions of a certificate by name, as OpenSSL shows them.
+    fn extensions(&self, certificate: &str) -> BTreeMap<String, String> {
+        let rest = "no_header,no_version,no_serial,no_signame,no_validity,no_subject,no_issuer,no_pubkey";
+        let text = self.x509(&format!("-text -certopt {rest},no_sigdump,no_aux"), certificate);
+        let mut extensions: Vec<(String, String)> = Vec::new();
+        for line in text.lines().skip(1) {
+            // A value is indented deeper than its name.
+            match (line.strip_prefix(&" ".repeat(16)), extensions.last_mut()) {
+                (Some(value), Some((_, values))) => *values = format!("{values} {value}").trim().to_owned(),
+                _ => {
+                    let (name, critical) = line.split_once(':').expect("NAME: critical");
+                    let name = name.trim().trim_start_matches("X509v3 ");
+                    extensions.push((name.to_owned(), critical.trim().to_owned()));
+                }
+            }
+        }
+        extensions.into_iter().collect()
+    }
+
+    fn key_identifier(&self, certificate: &str) -> String {
+        self.extensions(certificate)["Subject Key Identifier"].clone()
+    }
+
+    /// Asserts that a certificate has these extensions and an identifier of its key.
+    #[track_caller]
+    fn assert_extensions(&self, certificate: &str, wanted: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut wanted: BTreeMap<_, _> = wanted.iter().map(owned).collect();
+        wanted.insert(
+            "Subject Key Identifier".to_owned(),
+            self.key_identifier(certificate),
+        );
+        assert_eq!(self.extensions(certificate), wanted, "{certificate}");
+    }
+
+    /// OpenSSL's verdict on a certificate under the root.
+    fn openssl_verifies(&self, more: &str, certificate: &str) -> Transcript {
+        let root = &self.root;
+        self.mesh.openssl(&format!(
+            "verify -x509_strict -check_ss_sig -CAfile {root} {more} {certificate}"
+        ))
+    }
+}
+
+/// Mounts a secret, and returns the directory's name.
+#[track_caller]
+fn mount(mesh: &Mesh, context: &str, secret: &str) -> String {
+    let directory = relay::mount(&mesh.shell, context, &mesh.namespace, secret);
+    let name = directory.file_name().expect("it has a name");
+    name.to_string_lossy().into_owned()
 }
 
 /// Every name agents may call the server by, of which all verifiers accept all.
@@ -30,291 +122,321 @@ fn exact_names(services: &[&str], namespace: &str) -> Vec<String> {
     services.iter().flat_map(forms).collect()
 }
 
-fn der(path: &Path) -> CertificateDer<'static> {
-    let pem = pem::parse(fs::read(path).expect("can be read")).expect("is PEM");
-    pem.into_contents().into()
+/// Those and the page's wildcard, as OpenSSL shows them.
+fn all_names(services: &[&str], namespace: &str) -> String {
+    let exact: String = exact_names(services, namespace)
+        .into_iter()
+        .map(|name| format!("DNS:{name}, "))
+        .collect();
+    format!("{exact}DNS:*.{namespace}")
 }
 
-#[track_caller]
-fn webpki_accepts(certificate: &Path, root: &Path, names: &[String]) {
-    let (certificate, root) = (der(certificate), der(root));
-    let anchors = [webpki::anchor_from_trusted_cert(&root).expect("is a root")];
-    let end_entity = webpki::EndEntityCert::try_from(&certificate).expect("is a certificate");
-    let usage = webpki::KeyUsage::server_auth();
-    let path = end_entity.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &anchors,
-        &[],
-        UnixTime::now(),
-        usage,
-        None,
-        None,
-    );
-    path.map(|_| ()).expect("chains up to the root");
-    for name in names {
-        let server_name = ServerName::try_from(name.as_str()).expect("is a name");
-        end_entity
-            .verify_is_valid_for_subject_name(&server_name)
-            .unwrap_or_else(|err| panic!("{name}: {err}"));
-    }
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("it is after 1970").as_secs()
+}
+
+fn ders(mesh: &Mesh, file: &str) -> Vec<CertificateDer<'static>> {
+    let blocks = pem::parse_many(fs::read(mesh.path(file)).expect("can be read")).expect("is PEM");
+    let ders = blocks.into_iter().map(|block| block.into_contents().into());
+    ders.collect()
 }
 
 #[test]
-fn everyone_elses_verifier_accepts_what_is_in_the_clusters() {
-    let (shell, namespace) = shell_and_namespace();
-    init(&shell, &namespace, &["east"], &[]).success();
-    let mount = |context, secret| relay::mount(&shell, context, &namespace, secret);
-    let server = mount("mgmt", "relay-server-tls-secret");
-    let signing = mount("mgmt", "relay-tls-signing-secret");
-    let root = mount("east", "relay-root-tls-secret").join("ca.crt");
-    let (server_crt, signing_crt) = (server.join("tls.crt"), signing.join("tls.crt"));
-    let ca = root.to_string_lossy().into_owned();
+fn certificates_are_as_asked_for_and_every_verifier_accepts_them() {
+    let mesh = Mesh::new();
+    let start = now();
+    mesh.init("--remote-context east").success();
+    let made = start..=now();
+    let issued = Issued::read(&mesh, "mgmt");
+    assert_names_and_extensions(&issued);
+    assert_keys_and_serial_numbers(&issued);
+    assert_validity(&issued, &made);
+    let names = exact_names(&SERVICES, &mesh.namespace);
+    openssl_accepts(&issued, &names);
+    go_accepts(&issued, &names);
+    webpki_accepts(&issued, &names);
+}
 
-    let names = exact_names(&["enterprise-networking", "gloo-mesh-mgmt-server"], &namespace);
-    let strict = |certificate: &Path, more: &[&str]| {
-        let certificate = certificate.to_string_lossy().into_owned();
-        let verify = ["verify", "-x509_strict", "-check_ss_sig", "-CAfile", &ca];
-        openssl(&shell, &[&verify[..], more, &[certificate.as_str()]].concat());
-    };
-    for name in &names {
-        strict(&server_crt, &["-purpose", "sslserver", "-verify_hostname", name]);
-        let certificate = server_crt.to_string_lossy();
-        shell
-            .relay(&["verify", "--ca", &ca, "--cert", &certificate, "--name", name])
-            .success();
-    }
-    strict(&signing_crt, &[]);
-    strict(&root, &[]);
-    webpki_accepts(&server_crt, &root, &names);
-
-    // What the page asks for, and what its certificates lack.
-    let (root_text, server_text, signing_text) = (
-        text(&shell, &root),
-        text(&shell, &server_crt),
-        text(&shell, &signing_crt),
-    );
-    let san = |text: &str| text.contains("Subject Alternative Name");
-    for (text, wanted) in [
-        (&root_text, "Public-Key: (4096 bit)"),
-        (
-            &root_text,
-            "X509v3 Basic Constraints: critical CA:TRUE, pathlen:1",
-        ),
-        (
-            &root_text,
-            "X509v3 Key Usage: critical Certificate Sign, CRL Sign",
-        ),
-        (
-            &root_text,
-            &format!("Subject: CN = relay-root.{namespace}, O = relay-root"),
-        ),
-        (&server_text, "Public-Key: (2048 bit)"),
-        (&server_text, "X509v3 Basic Constraints: critical CA:FALSE"),
-        (
-            &server_text,
-            "X509v3 Key Usage: critical Digital Signature, Key Encipherment",
-        ),
-        (
-            &server_text,
-            "TLS Web Server Authentication, TLS Web Client Authentication",
-        ),
-        (
-            &server_text,
-            &format!("Subject: CN = enterprise-networking.{namespace}, O = relay-server-tls"),
-        ),
-        (&signing_text, "Public-Key: (2048 bit)"),
-        (
-            &signing_text,
-            "X509v3 Basic Constraints: critical CA:TRUE, pathlen:0",
-        ),
-        (
-            &signing_text,
-            "X509v3 Key Usage: critical Digital Signature, Certificate Sign, CRL Sign",
-        ),
-        (
-            &signing_text,
-            "TLS Web Server Authentication, TLS Web Client Authentication",
-        ),
-        (
-            &signing_text,
-            &format!("Subject: CN = relay-tls-signing.{namespace}, O = relay-tls-signing"),
-        ),
-    ] {
-        assert!(text.contains(wanted), "no {wanted:?} in {text}");
-    }
-    assert!(!san(&root_text) && !san(&signing_text) && !root_text.contains("Extended Key Usage"));
-    let mut all = names.clone();
-    all.push(format!("*.{namespace}"));
-    let all: Vec<_> = all.iter().map(|name| format!("DNS:{name}")).collect();
-    let wanted = format!("X509v3 Subject Alternative Name: {} X509v3", all.join(", "));
-    assert!(server_text.contains(&wanted), "no {wanted:?} in {server_text}");
-
-    let mut serials = Vec::new();
-    for (certificate, text) in [
-        (&root, &root_text),
-        (&server_crt, &server_text),
-        (&signing_crt, &signing_text),
-    ] {
-        assert!(
-            text.contains("Signature Algorithm: sha256WithRSAEncryption"),
-            "{text}"
-        );
-        assert!(text.contains("Subject Key Identifier"), "{text}");
+#[track_caller]
+fn assert_names_and_extensions(issued: &Issued<'_>) {
+    let namespace = &issued.mesh.namespace;
+    let root = format!("O=relay-root,CN=relay-root.{namespace}");
+    let server = format!("O=relay-server-tls,CN=enterprise-networking.{namespace}");
+    let signing = format!("O=relay-tls-signing,CN=relay-tls-signing.{namespace}");
+    for (certificate, subject) in issued.certificates().into_iter().zip([&root, &server, &signing]) {
+        assert_eq!(issued.subject(certificate), *subject);
         assert_eq!(
-            text.contains("Authority Key Identifier"),
-            certificate != &root,
-            "{text}"
+            issued.x509("-issuer -nameopt RFC2253", certificate),
+            format!("issuer={root}")
         );
-        let path = certificate.to_string_lossy();
-        let serial = openssl(&shell, &["x509", "-noout", "-serial", "-in", &path]);
-        let serial = serial.trim().trim_start_matches("serial=").to_owned();
-        assert_eq!(serial.len(), 32, "{serial}");
-        assert!(!serials.contains(&serial), "{serials:?}");
-        serials.push(serial);
-        // Valid for 3650 days from now, to within this test's run; and since five minutes ago.
-        let until = |seconds: u64| {
-            shell.run(
-                "openssl",
-                &["x509", "-noout", "-checkend", &seconds.to_string(), "-in", &path],
-            )
-        };
-        until(3650 * 86_400 - 120).success();
-        until(3650 * 86_400 + 1).exits(1);
     }
-    let dates = |path: &Path, which: &str| {
-        let dates = openssl(
-            &shell,
-            &[
-                "x509",
-                "-noout",
-                which,
-                "-dateopt",
-                "iso_8601",
-                "-in",
-                &path.to_string_lossy(),
-            ],
-        );
-        dates.trim().split_once('=').expect("a date").1.to_owned()
-    };
-    for child in [&server_crt, &signing_crt] {
-        assert!(dates(child, "-enddate") <= dates(&root, "-enddate"));
-    }
-    let start = format!("{} now", dates(&root, "-startdate"));
-    let age = shell.run(
-        "sh",
+
+    let authority = issued.key_identifier(&issued.root);
+    let both = "TLS Web Server Authentication, TLS Web Client Authentication";
+    issued.assert_extensions(
+        &issued.root,
         &[
-            "-euc",
-            "echo $(( $(date +%s) - $(date -d \"${1% now}\" +%s) ))",
-            "sh",
-            &start,
+            ("Basic Constraints", "critical CA:TRUE, pathlen:1"),
+            ("Key Usage", "critical Certificate Sign, CRL Sign"),
         ],
     );
-    let age: u64 = age.success().stdout.trim().parse().expect("seconds");
-    assert!((300..420).contains(&age), "backdated by {age} s");
+    issued.assert_extensions(
+        &issued.server,
+        &[
+            ("Authority Key Identifier", &authority),
+            ("Basic Constraints", "critical CA:FALSE"),
+            ("Extended Key Usage", both),
+            ("Key Usage", "critical Digital Signature, Key Encipherment"),
+            ("Subject Alternative Name", &all_names(&SERVICES, namespace)),
+        ],
+    );
+    issued.assert_extensions(
+        &issued.signing,
+        &[
+            ("Authority Key Identifier", &authority),
+            ("Basic Constraints", "critical CA:TRUE, pathlen:0"),
+            ("Extended Key Usage", both),
+            (
+                "Key Usage",
+                "critical Digital Signature, Certificate Sign, CRL Sign",
+            ),
+        ],
+    );
+}
+
+#[track_caller]
+fn assert_keys_and_serial_numbers(issued: &Issued<'_>) {
+    let root_key = "relay-pki/relay-root.key".to_owned();
+    let [server_key, signing_key] = [&issued.server, &issued.signing].map(|crt| crt.replace(".crt", ".key"));
+    let keys = [(root_key, 4096), (server_key, 2048), (signing_key, 2048)];
+    let mut serials = Vec::new();
+    for (certificate, (key, bits)) in issued.certificates().into_iter().zip(keys) {
+        let text = issued.x509("-text", certificate);
+        let size = format!("Public-Key: ({bits} bit)");
+        for wanted in ["Version: 3 (0x2)", "Public Key Algorithm: rsaEncryption", &size] {
+            assert!(text.contains(wanted), "no {wanted:?} in {text}");
+        }
+        // Once in what is signed, once beside the signature.
+        let algorithm = "Signature Algorithm: sha256WithRSAEncryption\n";
+        assert_eq!(text.matches(algorithm).count(), 2, "{text}");
+        let public = issued.mesh.openssl(&format!("pkey -pubout -in {key}"));
+        assert_eq!(
+            issued.x509("-pubkey", certificate),
+            public.success().stdout.trim_end()
+        );
+
+        let serial = issued.x509("-serial", certificate).replace("serial=", "");
+        let digits: Vec<_> = serial.chars().filter_map(|digit| digit.to_digit(16)).collect();
+        // 16 bytes, of which the first is not 0 and leaves the sign alone.
+        assert_eq!((serial.len(), digits.len()), (32, 32), "{serial}");
+        assert!(digits[0] < 8 && digits[..2] != [0, 0], "{serial}");
+        assert!(!serials.contains(&serial), "{serials:?}");
+        serials.push(serial);
+    }
+}
+
+/// Asserts that certificates that were made then are valid from five minutes
+/// before until 3650 days after.
+#[track_caller]
+fn assert_validity(issued: &Issued<'_>, made: &RangeInclusive<u64>) {
+    for certificate in issued.certificates() {
+        let at = |time: u64| {
+            // Trusted by itself, so that only its own dates count.
+            let verify = format!("verify -partial_chain -attime {time} -trusted");
+            issued
+                .mesh
+                .openssl(&format!("{verify} {certificate} {certificate}"))
+        };
+        at(made.start() - BACKDATED - 1)
+            .exits(2)
+            .complains("not yet valid");
+        at(made.end() - BACKDATED).success();
+        // OpenSSL counts the last second as over.
+        at(made.start() + LIFETIME - 1).success();
+        at(made.end() + LIFETIME).exits(2).complains("expired");
+    }
+}
+
+#[track_caller]
+fn openssl_accepts(issued: &Issued<'_>, names: &[String]) {
+    for certificate in issued.certificates() {
+        issued.openssl_verifies("", certificate).success();
+    }
+    let server = |name: &str| {
+        let more = format!("-purpose sslserver -verify_hostname {name}");
+        issued.openssl_verifies(&more, &issued.server)
+    };
+    for name in names {
+        server(name).success();
+    }
+    server("enterprise-networking.elsewhere")
+        .exits(2)
+        .complains("hostname mismatch");
+}
+
+#[track_caller]
+fn go_accepts(issued: &Issued<'_>, names: &[String]) {
+    let verify = |more: &str, certificate: &str| {
+        let verify = format!("verify --ca {} --cert {certificate} {more}", issued.root);
+        issued.mesh.shell.relay(&words(&verify))
+    };
+    let server = |name: &str| verify(&format!("--name {name}"), &issued.server);
+    for name in names {
+        server(name).success();
+    }
+    // The page's wildcard is not lost: Go takes it.
+    let namespace = &issued.mesh.namespace;
+    server(&format!("anything.{namespace}")).success();
+    server(&format!("a.b.{namespace}"))
+        .exits(1)
+        .complains("certificate is valid for");
+    for usage in ["--usage server", "--usage client"] {
+        verify(usage, &issued.signing).success();
+    }
+}
+
+#[track_caller]
+fn webpki_accepts(issued: &Issued<'_>, names: &[String]) {
+    let server = ders(issued.mesh, &issued.server);
+    let end_entity = chains_up(issued, &server, webpki::KeyUsage::server_auth());
+    for name in names {
+        let server_name = ServerName::try_from(name.as_str()).expect("is a name");
+        let verified = end_entity.verify_is_valid_for_subject_name(&server_name);
+        verified.unwrap_or_else(|err| panic!("{name}: {err}"));
+    }
+}
+
+/// Asserts that webpki finds a path from the first certificate to the root.
+#[track_caller]
+fn chains_up<'a>(
+    issued: &Issued<'_>,
+    chain: &'a [CertificateDer<'a>],
+    usage: webpki::KeyUsage,
+) -> webpki::EndEntityCert<'a> {
+    let root = ders(issued.mesh, &issued.root);
+    let anchors = [webpki::anchor_from_trusted_cert(&root[0]).expect("is a root")];
+    let end_entity = webpki::EndEntityCert::try_from(&chain[0]).expect("is a certificate");
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    let now = UnixTime::now();
+    end_entity
+        .verify_for_usage(algorithms, &anchors, &chain[1..], now, usage, None, None)
+        .expect("chains up to the root");
+    end_entity
+}
+
+#[test]
+fn nothing_outlives_its_issuer() {
+    let mesh = Mesh::new();
+    fs::create_dir(mesh.path("relay-pki")).expect("is new");
+    let root = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 30 -subj /CN=short \
+                -addext keyUsage=critical,keyCertSign,cRLSign \
+                -keyout relay-pki/relay-root.key -out relay-pki/relay-root.crt";
+    mesh.openssl(root).success();
+    mesh.init("").success();
+    let issued = Issued::read(&mesh, "mgmt");
+    let ends = issued
+        .certificates()
+        .map(|certificate| issued.x509("-enddate", certificate));
+    assert!(ends[1] == ends[0] && ends[2] == ends[0], "{ends:?}");
+    openssl_accepts(&issued, &exact_names(&SERVICES, &mesh.namespace));
 }
 
 #[test]
 fn an_agent_that_the_signing_secret_made_passes_mutual_tls() {
-    let (shell, namespace) = shell_and_namespace();
-    let (foreign_shell, foreign) = shell_and_namespace();
-    init(&shell, &namespace, &["east"], &[]).success();
-    init(&foreign_shell, &foreign, &[], &[]).success();
-    let authority = format!("enterprise-networking.{namespace}");
-    let server = relay::mount(&shell, "mgmt", &namespace, "relay-server-tls-secret");
-    let mut server = RelayServer::start(&shell, &server, None);
-    let agent = |name: &str, signing: &str, root: &Path| {
-        let signing = relay::mount(&shell, "mgmt", signing, "relay-tls-signing-secret");
-        let out = shell.home().join(name);
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        let (crt, key) = (path(&signing.join("tls.crt")), path(&signing.join("tls.key")));
-        let issue = [
-            "issue",
-            "--ca-cert",
-            &crt,
-            "--ca-key",
-            &key,
-            "--root",
-            &path(root),
-        ];
-        shell
-            .relay(&[&issue[..], &["--cluster", name, "--out", &path(&out)]].concat())
-            .success();
-        path(&out)
-    };
-    let root = relay::mount(&shell, "east", &namespace, "relay-root-tls-secret").join("ca.crt");
-    let dial = |tls: &str, address: &str, authority: &str| {
-        shell.relay(&["dial", "--tls", tls, "--addr", address, "--authority", authority])
-    };
+    let mesh = Mesh::new();
+    mesh.init("--remote-context east").success();
+    // Of the same names, and of other keys.
+    mesh.init("--context west --pki-dir foreign").success();
+    let (ours, foreign) = (Issued::read(&mesh, "mgmt"), Issued::read(&mesh, "west"));
+    assert_eq!(ours.subject(&ours.root), foreign.subject(&foreign.root));
+    let trusted = mount(&mesh, "east", "relay-root-tls-secret") + "/ca.crt";
 
+    let directory = mesh.path(ours.server.replace("/tls.crt", ""));
+    let mut server = RelayServer::start(&mesh.shell, &directory, None);
     let address = server.address.clone();
-    let ours = agent("east", &namespace, &root);
-    dial(&ours, &address, &authority).success().prints("SERVING");
-    assert_eq!(server.agent(), "[east]");
-    // The page's wildcard is not lost: Go's agents take it.
-    dial(&ours, &address, &format!("anything.{namespace}")).success();
-    dial(&ours, &address, "anything.elsewhere").exits(1);
+    let agent = |name: &str, signing: &str, root: &str| {
+        let key = signing.replace(".crt", ".key");
+        let issue = format!("issue --ca-cert {signing} --ca-key {key} --root {root}");
+        let issue = format!("{issue} --cluster {name} --out {name}");
+        mesh.shell.relay(&words(&issue)).success();
+    };
+    let dial = |agent: &str, authority: &str| {
+        let dial = format!("dial --tls {agent} --addr {address} --authority {authority}");
+        mesh.shell.relay(&words(&dial))
+    };
+    let authority = format!("enterprise-networking.{}", mesh.namespace);
 
-    let theirs = agent("intruder", &foreign, &root);
-    dial(&theirs, &address, &authority)
+    agent("east", &ours.signing, &trusted);
+    for name in exact_names(&SERVICES, &mesh.namespace) {
+        dial("east", &name).success().prints("SERVING");
+        assert_eq!(server.agent(), "[east]", "{name}");
+    }
+    dial("east", "enterprise-networking.elsewhere")
         .exits(1)
-        .complains("certificate");
-    let other_root = relay::mount(&shell, "mgmt", &foreign, "relay-root-tls-secret").join("ca.crt");
-    let misled = agent("misled", &namespace, &other_root);
-    dial(&misled, &address, &authority)
+        .complains("certificate is valid for");
+    let chain = ders(&mesh, "east/tls.crt");
+    assert_eq!(chain.len(), 2);
+    chains_up(&ours, &chain, webpki::KeyUsage::client_auth());
+    let more = format!("-purpose sslclient -untrusted {}", ours.signing);
+    ours.openssl_verifies(&more, "east/tls.crt").success();
+
+    agent("intruder", &foreign.signing, &trusted);
+    dial("intruder", &authority)
         .exits(1)
-        .complains("unknown authority");
+        .complains("remote error: tls: ");
+    agent("misled", &ours.signing, &foreign.root);
+    dial("misled", &authority)
+        .exits(1)
+        .complains("x509: certificate signed by unknown authority");
 }
 
 #[test]
 fn names_follow_the_namespace_and_the_service() {
-    let shell = Shell::on(ControlPlane::shared());
-    let subject = |namespace: &str| {
-        let server = relay::mount(&shell, "mgmt", namespace, "relay-server-tls-secret").join("tls.crt");
-        let root = relay::mount(&shell, "mgmt", namespace, "relay-root-tls-secret").join("ca.crt");
-        let host = |name: &str| webpki_accepts(&server, &root, &[format!("{name}.{namespace}")]);
-        host("gloo-mesh-mgmt-server");
-        let subject = openssl(
-            &shell,
-            &["x509", "-noout", "-subject", "-in", &server.to_string_lossy()],
-        );
-        subject.trim().to_owned()
+    let mut mesh = Mesh::new();
+    // Too long for the 64 characters of any of the three common names.
+    mesh.namespace = format!("{:x<63}", mesh.namespace);
+    mesh.init("--pki-dir long").success();
+    let issued = Issued::read(&mesh, "mgmt");
+    let subjects = issued
+        .certificates()
+        .map(|certificate| issued.subject(certificate));
+    assert_eq!(
+        subjects,
+        [
+            "O=relay-root,CN=relay-root",
+            "O=relay-server-tls,CN=enterprise-networking",
+            "O=relay-tls-signing,CN=relay-tls-signing",
+        ]
+    );
+    assert_server_names(&issued, &SERVICES);
+
+    let mut check = |existing: &[&str], flags: &str, services: &[&str]| {
+        mesh.namespace = fixtures::fresh_namespace(&mesh.shell, &["mgmt"]);
+        for name in existing {
+            let mut service = fixtures::relay_service(&mesh.namespace, "ClusterIP");
+            service["metadata"]["name"] = (*name).into();
+            mesh.shell.apply("mgmt", &service);
+        }
+        let directory = format!("--pki-dir {}", mesh.namespace);
+        mesh.init(&format!("{directory} {flags}")).success();
+        let issued = Issued::read(&mesh, "mgmt");
+        let subject = format!("O=relay-server-tls,CN={}.{}", services[0], mesh.namespace);
+        assert_eq!(issued.subject(&issued.server), subject);
+        assert_server_names(&issued, services);
     };
-    let init = |namespace: &str, more: &[&str]| {
-        let directory = format!("pki-{namespace}");
-        init(
-            &shell,
-            namespace,
-            &[],
-            &[&["--pki-dir", &directory], more].concat(),
-        )
-        .success();
-    };
+    let [first, second] = SERVICES;
+    check(&[second], "", &[second, first]);
+    check(&[second, first], "", &[first, second]);
+    check(&[second], "--service relay", &["relay", first, second]);
+}
 
-    // A name longer than the 64 characters of a common name is cut to the service's.
-    let long = format!("{:x<43}", fixtures::fresh_namespace(&shell, &[]));
-    init(&long, &[]);
-    assert_eq!(
-        subject(&long),
-        "subject=CN = enterprise-networking, O = relay-server-tls"
-    );
-
-    let second = fixtures::fresh_namespace(&shell, &["mgmt"]);
-    let mut service = fixtures::relay_service(&second, "ClusterIP");
-    service["metadata"]["name"] = "gloo-mesh-mgmt-server".into();
-    shell.apply("mgmt", &service);
-    init(&second, &[]);
-    assert_eq!(
-        subject(&second),
-        format!("subject=CN = gloo-mesh-mgmt-server.{second}, O = relay-server-tls")
-    );
-
-    let named = fixtures::fresh_namespace(&shell, &[]);
-    init(&named, &["--service", "relay"]);
-    assert_eq!(
-        subject(&named),
-        format!("subject=CN = relay.{named}, O = relay-server-tls")
-    );
-    let server = relay::mount(&shell, "mgmt", &named, "relay-server-tls-secret").join("tls.crt");
-    let root = relay::mount(&shell, "mgmt", &named, "relay-root-tls-secret").join("ca.crt");
-    webpki_accepts(&server, &root, &exact_names(&["relay"], &named));
+#[track_caller]
+fn assert_server_names(issued: &Issued<'_>, services: &[&str]) {
+    let namespace = &issued.mesh.namespace;
+    let shown = &issued.extensions(&issued.server)["Subject Alternative Name"];
+    assert_eq!(*shown, all_names(services, namespace));
+    let names = exact_names(services, namespace);
+    openssl_accepts(issued, &names);
+    webpki_accepts(issued, &names);
 }

@@ -1,0 +1,218 @@
+//! What `init` completes: a run that was interrupted, a secret that was lost, or
+//! what a person made by hand or by the page's script.
+
+use std::fs;
+
+use relay_tests::{ControlPlane, Kubeconfig, fixtures};
+use serde_json::{Value, json};
+
+use super::{Mesh, ROOT, SERVER, SIGNING, assert_files_are_the_secrets};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The page's bash, of the creation of certificates.
+const PAGE: &str = include_str!("page.sh");
+
+#[test]
+fn what_was_lost_is_restored_from_the_directory() {
+    let mesh = Mesh::new();
+    let flags = "--remote-context east";
+    mesh.init(flags).success();
+    let files = mesh.files("relay-pki");
+    let server = mesh.data("mgmt", SERVER);
+    mesh.kubectl("mgmt", &format!("delete secret {SERVER}"));
+    mesh.kubectl("east", &format!("delete secret {ROOT}"));
+    // Not a certificate at all: the relay cannot use it either.
+    let patch = r#"{"data":{"tls.crt":"aGFsZg=="}}"#;
+    mesh.kubectl("mgmt", &format!("patch secret {SIGNING} --patch {patch}"));
+
+    let restored = mesh.init(flags);
+    mesh.assert_reports(
+        restored.success(),
+        &[
+            ("mgmt", "unchanged unchanged created configured"),
+            ("east", "unchanged created"),
+        ],
+    );
+    assert_eq!(mesh.data("mgmt", SERVER), server);
+    assert_eq!(mesh.data("east", ROOT), mesh.data("mgmt", ROOT));
+    assert_eq!(mesh.files("relay-pki"), files);
+    assert_files_are_the_secrets(&mesh);
+}
+
+#[test]
+fn keys_that_an_interrupted_run_left_get_their_certificates() {
+    let mesh = Mesh::new();
+    let flags = "--remote-context east";
+    mesh.init(flags).success();
+    let old =
+        ["root", "server-tls", "tls-signing"].map(|name| mesh.read(&format!("relay-pki/relay-{name}.crt")));
+    for context in ["mgmt", "east"] {
+        mesh.kubectl(context, "delete secrets --all");
+    }
+    let directory = mesh.path("relay-pki");
+    for name in mesh
+        .files("relay-pki")
+        .into_keys()
+        .filter(|name| name.ends_with(".crt"))
+    {
+        fs::remove_file(directory.join(name)).expect("can be removed");
+    }
+    // As OpenSSL 1.1.1 writes keys.
+    let convert = "openssl rsa -traditional -in relay-pki/relay-server-tls.key -out pkcs1";
+    let convert = format!("{convert} && cat pkcs1 >relay-pki/relay-server-tls.key && rm pkcs1");
+    mesh.shell.run("sh", &["-c", &convert]).success();
+    let keys = mesh.files("relay-pki");
+    assert_eq!(keys.len(), 4, "{keys:#?}");
+
+    mesh.init(flags).success();
+    let files = mesh.files("relay-pki");
+    assert!(keys.iter().all(|(name, key)| files[name] == *key));
+    assert_files_are_the_secrets(&mesh);
+    for (name, old) in ["root", "server-tls", "tls-signing"].into_iter().zip(old) {
+        let (crt, key) = (
+            format!("relay-pki/relay-{name}.crt"),
+            format!("relay-pki/relay-{name}.key"),
+        );
+        assert_ne!(mesh.read(&crt), old);
+        let public = mesh.openssl(&format!("pkey -pubout -in {key}"));
+        let issued_to = mesh.openssl(&format!("x509 -noout -pubkey -in {crt}"));
+        assert_eq!(issued_to.success().stdout, public.success().stdout, "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_wrote_to_some_clusters_is_finished_by_another() {
+    let control_plane = ControlPlane::shared();
+    let east = control_plane.cluster("east");
+    let kubeconfig = Kubeconfig::new()
+        .context("mgmt", control_plane.cluster("mgmt"))
+        .context("east", east)
+        .context("west", control_plane.cluster("west"))
+        .user_context("reader", east, "dev");
+    let mesh = Mesh::with(&kubeconfig.current("mgmt"));
+    let namespace = &mesh.namespace;
+    mesh.kubectl("east", &format!("create namespace {namespace}"));
+    fixtures::grant(&mesh.shell, "east", namespace, "dev", "get", "secrets");
+
+    let half = mesh.init("--remote-context reader --remote-context west");
+    mesh.assert_reports(
+        half.exits(1),
+        &[
+            ("mgmt", "created created created created"),
+            ("reader", "unchanged failed"),
+            ("west", "created created"),
+        ],
+    );
+    half.complains("Error from server (Forbidden): secrets is forbidden: User \"dev\" cannot create")
+        .complains(&format!("where: context \"reader\", secret {namespace}/{ROOT}"));
+    let whole = mesh.init("--remote-context east --remote-context west");
+    mesh.assert_reports(
+        whole.success(),
+        &[
+            ("mgmt", "unchanged unchanged unchanged unchanged"),
+            ("east", "unchanged created"),
+            ("west", "unchanged unchanged"),
+        ],
+    );
+    assert_eq!(mesh.data("east", ROOT), mesh.data("west", ROOT));
+}
+
+#[test]
+fn what_a_person_made_is_completed() {
+    let mesh = Mesh::new();
+    let flags = "--remote-context east";
+    mesh.init(flags).success();
+    let (server, signing) = (mesh.data("mgmt", SERVER), mesh.data("mgmt", SIGNING));
+    mesh.kubectl("mgmt", &format!("delete secret {SERVER} {SIGNING}"));
+    mesh.kubectl("east", &format!("delete secret {ROOT}"));
+    // As the page's `kubectl apply` leaves it: the key is in an annotation, too.
+    let by_hand = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": { "name": SERVER, "namespace": mesh.namespace, "annotations": { "team": "mesh" } },
+        "data": { "tls.crt": server["tls.crt"], "tls.key": server["tls.key"], "note": "aGk=" },
+    });
+    mesh.shell.apply("mgmt", &by_hand);
+    let pair = "--cert relay-pki/relay-tls-signing.crt --key relay-pki/relay-tls-signing.key";
+    mesh.kubectl("mgmt", &format!("create secret tls {SIGNING} {pair}"));
+    mesh.kubectl("mgmt", &format!("label secret {SIGNING} team=mesh"));
+    mesh.kubectl("mgmt", &format!("annotate secret {SIGNING} by=hand"));
+    mesh.kubectl(
+        "east",
+        &format!("create secret generic {ROOT} --from-literal=note=hi"),
+    );
+    assert!(mesh.secret("mgmt", SERVER)["metadata"]["annotations"][LAST_APPLIED].is_string());
+
+    let completed = mesh.init(flags);
+    mesh.assert_reports(
+        completed.success(),
+        &[
+            ("mgmt", "unchanged unchanged configured configured"),
+            ("east", "unchanged configured"),
+        ],
+    );
+    let with_note = |mut data: Value| {
+        data["note"] = json!("aGk=");
+        data
+    };
+    let after = mesh.secret("mgmt", SERVER);
+    assert_eq!(after["data"], with_note(server));
+    assert_eq!(after["metadata"]["annotations"], json!({ "team": "mesh" }));
+    let after = mesh.secret("mgmt", SIGNING);
+    assert_eq!(
+        (&after["data"], &after["type"]),
+        (&signing, &json!("kubernetes.io/tls"))
+    );
+    assert_eq!(after["metadata"]["labels"], json!({ "team": "mesh" }));
+    assert_eq!(after["metadata"]["annotations"], json!({ "by": "hand" }));
+    assert_eq!(mesh.data("east", ROOT), with_note(mesh.data("mgmt", ROOT)));
+}
+
+#[test]
+fn what_the_pages_script_made_is_kept() {
+    let mesh = Mesh::new();
+    let script = PAGE
+        .replace("gloo-mesh", &mesh.namespace)
+        .replace("kind-mgmt-cluster", "mgmt")
+        .replace("kind-remote-cluster", "east")
+        // As the page's OpenSSL 1.1.1 writes keys.
+        .replace("openssl genrsa", "openssl genrsa -traditional");
+    mesh.shell.write("page/script", script);
+    let sh = |script| mesh.shell.run("sh", &["-euc", script]).success().clone();
+    sh("cd page && sh -eu ./script");
+    sh("chmod 755 page && chmod 644 page/relay-root.key");
+    let (state, files) = (mesh.state(), mesh.files("page"));
+    let flags = "--pki-dir page --remote-context east";
+    let open = "page can be read by others: chmod -R go= page\n";
+    for (flags, warning) in [(flags, open), ("--remote-context east", "")] {
+        let kept = mesh.init(flags);
+        kept.complains("Nothing changed").complains(warning);
+        mesh.assert_reports(
+            kept.success(),
+            &[
+                ("mgmt", "unchanged unchanged unchanged unchanged"),
+                ("east", "unchanged unchanged"),
+            ],
+        );
+        assert_eq!(mesh.state(), state);
+    }
+
+    // From the files alone: clusters that lost everything get the same again.
+    let data = || {
+        [
+            ("mgmt", SERVER),
+            ("mgmt", SIGNING),
+            ("mgmt", ROOT),
+            ("east", ROOT),
+        ]
+        .map(|(c, s)| mesh.data(c, s))
+    };
+    let before = data();
+    for context in ["mgmt", "east"] {
+        mesh.kubectl(context, "delete secrets --all");
+    }
+    mesh.init(flags).success();
+    assert_eq!(data(), before);
+    assert_eq!(mesh.files("page"), files);
+    assert_eq!(mesh.home(), ["kubeconfig", "page"]);
+}
