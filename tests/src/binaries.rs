@@ -276,7 +276,8 @@ pub fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-fn target_directory() -> PathBuf {
+/// Where cargo keeps what it builds.
+pub fn target_directory() -> PathBuf {
     workspace().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target")))
 }
 
