@@ -89,8 +89,14 @@ impl Error {
         error.hint("run the same command again to go on")
     }
 
-    /// What the API server answered, worded as kubectl words it.
+    /// What the API server answered, worded as kubectl words it (`StandardErrorMessage`
+    /// in its `pkg/cmd/util/helpers.go`).
     pub(crate) fn from_server(reason: &str, message: impl Into<String>) -> Self {
+        if reason == "Unauthorized" {
+            let message = format!("You must be logged in to the server ({})", message.into());
+            return Self::new(message)
+                .hint("the credentials of this context are missing, wrong or expired: log in again");
+        }
         let mut error = Self::new(message);
         error.0.reason = Some(reason.to_owned());
         error.0.prefix = match reason {

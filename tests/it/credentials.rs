@@ -157,7 +157,7 @@ fn who_is_refused_twice_is_told_so() {
     let shell = shell(&[("mgmt", user("nobody", json!({})))], &print("refused"));
     look(&shell, &[])
         .exits(1)
-        .complains("Error from server (Unauthorized): Unauthorized")
+        .complains("error: You must be logged in to the server (Unauthorized)")
         .complains("where: context \"mgmt\"");
     assert_eq!(runs(&shell).len(), 2);
 }

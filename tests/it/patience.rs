@@ -4,11 +4,12 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Stdio,
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
 
-use relay_tests::{ControlPlane, Shell, fixtures};
+use relay_tests::{ControlPlane, Kubeconfig, Shell, fixtures};
 use serde_json::json;
 
 /// An API server that gives the same answers one after the other, in plain HTTP,
@@ -49,14 +50,26 @@ impl Scripted {
 }
 
 fn serve(mut stream: TcpStream, answer: &str) -> String {
-    let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+    let first = request(&stream);
+    stream.write_all(answer.as_bytes()).expect("it reads");
+    first
+}
+
+/// Reads a whole request and returns how it began.
+fn request(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).expect("a request");
+    let mut length = 0;
     let mut line = String::new();
     while reader.read_line(&mut line).expect("headers") > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            length = value.trim().parse().expect("is a number");
+        }
         line.clear();
     }
-    stream.write_all(answer.as_bytes()).expect("it reads");
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
     first.trim_end().to_owned()
 }
 
@@ -160,6 +173,102 @@ fn ctrl_c_ends_what_waits() {
         "error: interrupted\n  hint: run the same command again to go on\n"
     );
     assert!(!shell.home().join("relay-pki").exists());
+}
+
+/// An API server that holds no object, and takes a write only when told to go on.
+fn know_nothing(mut stream: TcpStream, writes: &mpsc::Sender<String>, wait: &Mutex<mpsc::Receiver<()>>) {
+    let first = request(&stream);
+    let answer = match first.split(' ').next() {
+        // A connection that was opened and not needed.
+        None | Some("") => return,
+        Some("GET") => {
+            let absent = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not here",
+                "reason": "NotFound", "code": 404, "details": { "name": "it" },
+            });
+            answer("404 Not Found", "", &absent)
+        }
+        Some(_) => {
+            writes.send(first).expect("the test waits");
+            let wait = wait.lock().expect("no test panicked in here");
+            wait.recv().expect("the test goes on");
+            answer("201 Created", "", &json!({}))
+        }
+    };
+    stream.write_all(answer.as_bytes()).expect("it reads");
+}
+
+#[test]
+fn ctrl_c_lets_a_write_end_and_begins_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let server = format!("http://{}", listener.local_addr().expect("is bound"));
+    let (writes, written) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (writes, wait) = (writes.clone(), wait.clone());
+            thread::spawn(move || know_nothing(stream, &writes, &wait));
+        }
+    });
+    let shell = Shell::on(ControlPlane::shared());
+    let mut plugin = shell
+        .command("kubectl-relay_certs")
+        .args(["init", "--server", &server])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let write = written.recv_timeout(Duration::from_secs(60)).expect("it writes");
+    assert_eq!(write.split('?').next(), Some("POST /api/v1/namespaces"));
+    shell.run("kill", &["-INT", &plugin.id().to_string()]).success();
+    let mut stderr = BufReader::new(plugin.stderr.take().expect("is piped"));
+    let mut said = String::new();
+    while !said.contains("stopping after the writes that are under way") {
+        assert_ne!(stderr.read_line(&mut said).expect("is text"), 0, "{said}");
+    }
+    go_on.send(()).expect("it waits");
+
+    let mut report = String::new();
+    let mut stdout = plugin.stdout.take().expect("is piped");
+    stdout.read_to_string(&mut report).expect("is text");
+    stderr.read_to_string(&mut said).expect("is text");
+    assert_eq!(plugin.wait().expect("it ends").code(), Some(130), "{said}");
+    let lines: Vec<_> = report
+        .lines()
+        .map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "namespace/gloo-mesh created",
+            "secret/relay-root-tls-secret not tried",
+            "secret/relay-server-tls-secret not tried",
+            "secret/relay-tls-signing-secret not tried",
+        ],
+        "{report}{said}"
+    );
+    assert!(
+        said.ends_with("error: interrupted\n  hint: run the same command again to go on\n"),
+        "{said}"
+    );
+    assert!(written.try_recv().is_err(), "nothing else was sent");
+    assert!(shell.home().join("relay-pki/relay-root.key").exists());
+}
+
+#[test]
+fn who_is_not_known_is_told_to_log_in() {
+    let control_plane = ControlPlane::shared();
+    let nobody = json!({ "token": "expired" });
+    let kubeconfig = Kubeconfig::new().entry("mgmt", control_plane.cluster("mgmt"), nobody);
+    let shell = Shell::new(&kubeconfig.current("mgmt"));
+    let kubectl = shell.kubectl(&["get", "service", "x"]);
+    let said = kubectl.stderr.lines().last().unwrap_or_default();
+    // What is in parentheses is the server's to say, and depends on what it is asked.
+    let (said, _) = said.split_once('(').expect("kubectl says why");
+    shell.kubectl(&["relay-address"]).exits(1).complains(&format!(
+        "{said}(Unauthorized)\n  where: context \"mgmt\", service gloo-mesh/enterprise-networking\n  hint: "
+    ));
 }
 
 #[test]
