@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     }
     let table = cli.output.table()?;
     let kubeconfig = cli.cluster.load()?;
-    let cluster = Cluster::management(&kubeconfig, &cli.cluster).await?;
+    let cluster = Cluster::management(&kubeconfig, &cli.cluster)?;
     let findings = exposure::observe(&cluster, &cli.lookup()).await?;
     let (address, finding) = exposure::relay_address(&findings, cluster.context())?;
     let shown = match table {

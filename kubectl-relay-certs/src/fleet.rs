@@ -2,7 +2,7 @@
 
 use futures::{
     StreamExt as _,
-    future::{join_all, try_join, try_join_all},
+    future::{try_join, try_join_all},
     stream,
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -57,17 +57,12 @@ impl Fleet<Cluster> {
     ///
     /// # Errors
     /// All that is wrong with any of the contexts, at once.
-    pub(crate) async fn connect(
-        kubeconfig: &Kubeconfig,
-        flags: &ClusterArgs,
-        remotes: &[String],
-    ) -> Result<Self> {
+    pub(crate) fn connect(kubeconfig: &Kubeconfig, flags: &ClusterArgs, remotes: &[String]) -> Result<Self> {
         let overrides = flags.overrides_everywhere();
         let management = Cluster::management(kubeconfig, flags);
         let remotes = remotes
             .iter()
             .map(|context| Cluster::connect(kubeconfig, Some(context), &overrides));
-        let (management, remotes) = futures::join!(management, join_all(remotes));
         let mut clusters = all(std::iter::once(management).chain(remotes))?.into_iter();
         let management = clusters.next().expect("it was put there");
         let mut fleet = Self {

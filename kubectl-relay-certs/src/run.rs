@@ -32,7 +32,7 @@ async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
     let pairs = directory::read(&args.pki_dir)?;
     let kubeconfig = flags.load()?;
-    let fleet = Fleet::connect(&kubeconfig, flags, &args.remote_contexts).await?;
+    let fleet = Fleet::connect(&kubeconfig, flags, &args.remote_contexts)?;
     let named = args.service.service.as_deref();
     let (host, mut fleet) = fleet.observe(&flags.namespace, named).await?;
 

@@ -31,7 +31,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 async fn apply(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
     let format = args.output.format()?;
     let kubeconfig = flags.load()?;
-    let cluster = Cluster::management(&kubeconfig, flags).await?;
+    let cluster = Cluster::management(&kubeconfig, flags)?;
     let named = args.service.service.as_deref();
     let found = exposure::relay_service(&cluster, &flags.namespace, named).await?;
     let changes = match args.via {

@@ -60,7 +60,7 @@ async fn version(flags: &ClusterArgs, with_server: bool) -> Result<String> {
         env!("RELAY_COMMIT")
     );
     if with_server {
-        let cluster = Cluster::management(&flags.load()?, flags).await?;
+        let cluster = Cluster::management(&flags.load()?, flags)?;
         let Info { git_version, .. } = cluster.version().await?;
         text.push_str(&format!(
             "Server Version: {}\n",

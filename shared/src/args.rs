@@ -9,11 +9,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::{
-    completion,
-    error::Result,
-    kubeconfig::{Kubeconfig, Overrides},
-    relay,
-    wire::Verbosity,
+    completion, connection::Overrides, error::Result, kubeconfig::Kubeconfig, relay, wire::Verbosity,
 };
 
 /// Which cluster, and as whom. Flattened into every plugin.
@@ -24,7 +20,10 @@ pub struct ClusterArgs {
     #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", add = ArgValueCompleter::new(completion::contexts), global = true)]
     pub context: Option<String>,
 
-    /// Namespace of the relay; the namespace of the context is not used
+    /// Namespace of the relay
+    ///
+    /// The namespace of the context is not used: it is often a team's, and a secret
+    /// there would help no relay.
     #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace,
           add = ArgValueCompleter::new(completion::namespaces), global = true)]
     pub namespace: String,

@@ -10,21 +10,19 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
 use hyper_timeout::TimeoutConnector;
-use hyper_util::{
-    client::legacy::{Client as HyperClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder, ConfigExt as _},
+    client::{Body, ConfigExt as _},
 };
 use secrecy::ExposeSecret as _;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::{
+    connection::Connection,
     credentials::{Failure, Plugin},
     exec_credential::{Certificate, Credential},
-    kubeconfig::Connection,
+    proxy::{Connector, Proxy},
     wire::{Listen, Verbosity},
 };
 
@@ -37,6 +35,7 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     let Connection {
         context,
         mut config,
+        proxy,
         plugin,
     } = connection;
     let listen = Listen {
@@ -45,34 +44,27 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     };
     config.headers.push((header::USER_AGENT, user_agent()));
     let Some(plugin) = plugin else {
-        return stack(config, &listen);
+        return stack(config, proxy.as_ref(), &listen);
     };
     // Where the plugin gives a certificate, another client takes its place; but what
     // is wrong with the rest is known now.
-    let client = stack(config.clone(), &listen)?;
+    let client = stack(config.clone(), proxy.as_ref(), &listen)?;
     let namespace = config.default_namespace.clone();
     let authenticated = Authenticated {
         plugin,
         config: config.into(),
+        proxy,
         listen,
         current: Arc::new(Mutex::new((None, client))),
     };
     Ok(Client::new(authenticated, namespace))
 }
 
-fn stack(mut config: Config, listen: &Listen) -> kube::Result<Client> {
-    if config.proxy_url.is_some() {
-        config.default_retry = false;
-        let builder = ClientBuilder::try_from(config)?;
-        return Ok(builder.with_layer(listen).build());
-    }
+fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen) -> kube::Result<Client> {
     // kube sets the provider only where it builds the whole stack itself.
     install_crypto_provider();
 
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let tls = config.rustls_https_connector_with_connector(Connector::new(&config, proxy)?)?;
     let mut connector = TimeoutConnector::new(tls);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
@@ -92,6 +84,7 @@ fn stack(mut config: Config, listen: &Listen) -> kube::Result<Client> {
 struct Authenticated {
     plugin: Arc<Plugin>,
     config: Arc<Config>,
+    proxy: Option<Proxy>,
     listen: Listen,
     /// The client whose connections were opened with that certificate.
     current: Arc<Mutex<(Option<String>, Client)>>,
@@ -137,7 +130,7 @@ impl Authenticated {
                 config.auth_info.client_key_data = Some(STANDARD.encode(key.expose_secret()).into());
             }
             // What is wrong in particular might repeat a part of the key.
-            let client = stack(config, &self.listen).map_err(|_| {
+            let client = stack(config, self.proxy.as_ref(), &self.listen).map_err(|_| {
                 Failure::new("failed parsing client key/certificate: they are not a pair in PEM")
             })?;
             *current = (chain.cloned(), client);

@@ -21,11 +21,12 @@ use serde::de::IgnoredAny;
 use crate::{
     args::ClusterArgs,
     client,
+    connection::Overrides,
     credentials::Failure,
     error::{Error, Result},
-    kubeconfig::{Kubeconfig, Overrides},
+    kubeconfig::Kubeconfig,
     manifest::Manifest,
-    terminal,
+    proxy, terminal,
 };
 
 /// A cluster that requests can be sent to.
@@ -58,20 +59,16 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Kubeconfig::connection`].
-    pub async fn management(kubeconfig: &Kubeconfig, args: &ClusterArgs) -> Result<Self> {
-        Self::connect(kubeconfig, args.context.as_deref(), &args.overrides()).await
+    pub fn management(kubeconfig: &Kubeconfig, args: &ClusterArgs) -> Result<Self> {
+        Self::connect(kubeconfig, args.context.as_deref(), &args.overrides())
     }
 
     /// The cluster of a context, or of the current one. No request is sent yet.
     ///
     /// # Errors
     /// As [`Kubeconfig::connection`], or if a certificate or key cannot be used.
-    pub async fn connect(
-        kubeconfig: &Kubeconfig,
-        context: Option<&str>,
-        overrides: &Overrides,
-    ) -> Result<Self> {
-        let connection = kubeconfig.connection(context, overrides).await?;
+    pub fn connect(kubeconfig: &Kubeconfig, context: Option<&str>, overrides: &Overrides) -> Result<Self> {
+        let connection = kubeconfig.connection(context, overrides)?;
         let context = connection.context.clone();
         let server = connection.config.cluster_url.to_string();
         let client = client::client(connection, overrides.verbosity)
@@ -346,6 +343,12 @@ fn chain<'a>(
 
 /// Says in kubectl's words why there was no answer.
 fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -> Error {
+    if let Some(failure) = chain(error).find_map(|e| e.downcast_ref::<proxy::Failure>()) {
+        return Error::unreachable(format!("Unable to connect to the server: {failure}")).hint(
+            "`proxy-url` of the cluster in the kubeconfig names the proxy, or else $HTTPS_PROXY; \
+             $NO_PROXY lists what is reached without it",
+        );
+    }
     let mut causes = chain(error).filter_map(|e| e.downcast_ref::<io::Error>());
     if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
         let host = server.trim_start_matches("https://").trim_end_matches('/');

@@ -161,7 +161,7 @@ fn ask<T>(question: impl AsyncFnOnce(Cluster, String) -> Result<T>) -> Option<T>
     runtime.block_on(async {
         let flags = typed()?;
         let answer = async {
-            let cluster = Cluster::management(&flags.load()?, &flags).await?;
+            let cluster = Cluster::management(&flags.load()?, &flags)?;
             question(cluster, flags.namespace.clone()).await
         };
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()

@@ -5,18 +5,19 @@
 //! ```
 //!
 //! Modules in reading order: [`runtime`] runs a plugin and turns its [`error`]
-//! into an exit code; [`args`] are the flags; [`kubeconfig`] and [`cluster`] reach
-//! a cluster; [`relay`] is the vocabulary; [`exposure`] reads what exposes the
-//! relay server and [`address`] chooses among it; [`plan`] holds what is to be
-//! written (a [`manifest`] each) and [`apply`] writes it; [`output`] says how to show
-//! values, [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`]
-//! alone prints it. [`owner`] tells whose an object is.
+//! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] and
+//! [`cluster`] reach a cluster; [`relay`] is the vocabulary; [`exposure`] reads what
+//! exposes the relay server and [`address`] chooses among it; [`plan`] holds what is
+//! to be written (a [`manifest`] each) and [`apply`] writes it; [`output`] says how to
+//! show values, [`render`] turns them into text ([`json`], [`jsonpath`]) and
+//! [`terminal`] alone prints it. [`owner`] tells whose an object is.
 
 pub mod about;
 pub mod address;
 pub mod apply;
 pub mod args;
 pub mod cluster;
+pub mod connection;
 pub mod error;
 pub mod exposure;
 pub mod json;
@@ -38,5 +39,6 @@ mod credentials;
 mod exec_credential;
 mod interrupt;
 mod jsonpath_parse;
+mod proxy;
 
 pub use error::{Error, ExitCode, Result};
