@@ -1,115 +1,8 @@
 //! kubectl's 19 connection flags, proven by what arrives at a server, beside what
 //! the real kubectl sends for the same words.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-    thread,
-};
-
-use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript};
+use relay_tests::{ControlPlane, Kubeconfig, Recorder, Shell, Transcript};
 use serde_json::{Value, json};
-
-/// An HTTP server that knows no object, and writes down what it is asked.
-struct Recorder {
-    address: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Recorder {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let address = format!("http://{}", listener.local_addr().expect("is bound"));
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let record = requests.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let record = record.clone();
-                thread::spawn(move || answer(stream, &record));
-            }
-        });
-        Self { address, requests }
-    }
-
-    /// What was asked for since the last time: the path of the Service and the
-    /// headers that are the user's, sorted.
-    #[track_caller]
-    fn taken(&self, transcript: &Transcript) -> Vec<String> {
-        let taken = std::mem::take(&mut *self.requests.lock().expect("no test panicked in here"));
-        let service = taken.iter().find(|request| request.contains("/services/"));
-        let request = service.unwrap_or_else(|| panic!("asked for {taken:#?} by\n{transcript}"));
-        let mut lines: Vec<_> = request
-            .lines()
-            .filter(|line| is_the_users(line))
-            .map(str::to_owned)
-            .collect();
-        lines.sort();
-        lines
-    }
-}
-
-fn is_the_users(line: &str) -> bool {
-    let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    line.starts_with("get ") || name == "authorization" || name.starts_with("impersonate-")
-}
-
-fn answer(stream: TcpStream, record: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
-    let mut writer = stream;
-    loop {
-        let mut request = String::new();
-        loop {
-            let before = request.len();
-            match reader.read_line(&mut request) {
-                Ok(0) | Err(_) => return,
-                Ok(2) => break,
-                Ok(_) => {}
-            }
-            // Header names in any case are the same; so are trailing blanks.
-            let line = request[before..].trim_end().to_owned();
-            request.truncate(before);
-            let line = match line.split_once(": ") {
-                Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
-                // `GET PATH?QUERY HTTP/1.1`
-                None => {
-                    let path = line.split(['?', ' ']).nth(1).unwrap_or_default();
-                    format!("get {path}")
-                }
-            };
-            request.push_str(&line);
-            request.push('\n');
-        }
-        let (status, body) = body_for(request.lines().next().unwrap_or_default());
-        let length = body.len();
-        record.lock().expect("no test panicked in here").push(request);
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n");
-        if write!(writer, "{head}Content-Length: {length}\r\n\r\n{body}").is_err() {
-            return;
-        }
-    }
-}
-
-/// What kubectl discovers before it asks for a Service; and no Service.
-fn body_for(line: &str) -> (&'static str, String) {
-    let discovered = match line {
-        "get /api" => json!({ "kind": "APIVersions", "versions": ["v1"] }),
-        "get /apis" => json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [] }),
-        "get /api/v1" => json!({
-            "kind": "APIResourceList", "groupVersion": "v1",
-            "resources": [{ "name": "services", "kind": "Service", "namespaced": true, "verbs": ["get"] }],
-        }),
-        _ => Value::Null,
-    };
-    if !discovered.is_null() {
-        return ("200 OK", discovered.to_string());
-    }
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not here",
-        "reason": "NotFound", "code": 404, "details": { "name": "enterprise-networking", "kind": "services" },
-    });
-    ("404 Not Found", status.to_string())
-}
 
 fn kubeconfig(address: &str) -> Value {
     json!({
@@ -133,11 +26,12 @@ fn kubeconfig(address: &str) -> Value {
 
 #[test]
 fn what_arrives_at_a_server_is_what_kubectl_sends() {
-    let recorder = Recorder::start();
+    let recorder = Recorder::http();
     let mut shell = Shell::on(ControlPlane::shared());
-    let path = shell.write("recorded", kubeconfig(&recorder.address).to_string());
+    let path = shell.write("recorded", kubeconfig(&recorder.url()).to_string());
     let other = shell.write("other", kubeconfig("http://127.0.0.1:2").to_string());
-    let address = recorder.address.as_str();
+    let address = recorder.url();
+    let address = address.as_str();
     shell.set_env("KUBECONFIG", &path);
     let recorded = path.to_string_lossy();
 
@@ -211,7 +105,9 @@ fn what_arrives_at_a_server_is_what_kubectl_sends() {
 #[track_caller]
 fn sent_by(recorder: &Recorder, transcript: Transcript) -> Vec<String> {
     transcript.exits(1);
-    recorder.taken(&transcript)
+    let heard = recorder.heard();
+    assert!(!heard.is_empty(), "nothing arrived from\n{transcript}");
+    heard
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod credentials;
 mod flags;
 mod harness;
 mod ingress;
+mod kubeconfig;
 mod output;
 mod patience;
 mod readme;

@@ -9,7 +9,8 @@
 //! - [`plugin`] is the shell a test types its commands into, and the transcript
 //!   it asserts on;
 //! - [`fixtures`] are the objects the plugins look at;
-//! - [`relay`] is the stand-in for the relay server and its agent.
+//! - [`relay`] is the stand-in for the relay server and its agent;
+//! - [`recorder`] writes down what arrives at a server or a proxy.
 //!
 //! A test starts with a shell and a namespace of its own:
 //!
@@ -31,8 +32,10 @@ pub mod fixtures;
 pub mod kubeconfig;
 pub mod leash;
 pub mod plugin;
+pub mod recorder;
 pub mod relay;
 
 pub use control_plane::{Cluster, ControlPlane};
 pub use kubeconfig::Kubeconfig;
 pub use plugin::{Shell, Transcript};
+pub use recorder::Recorder;
