@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
 use kube::config::{AuthInfo, Cluster, Config, Context};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use zeroize::Zeroizing;
 
 use crate::{
     credentials::Plugin,
@@ -180,7 +181,7 @@ impl Resolved {
         config.auth_info = AuthInfo {
             // Plugins are run by us.
             exec: None,
-            ..self.user.clone()
+            ..read_token(self.user.clone())?
         };
         Ok((config, proxy))
     }
@@ -250,8 +251,15 @@ fn server_url(server: &str) -> Result<Uri, String> {
 /// What client-go refuses in a cluster and a user (`validation.go`), in its words.
 fn contradiction(cluster_name: &str, cluster: &Cluster, user_name: &str, user: &AuthInfo) -> Option<String> {
     let both = |what: &str, name: &str| format!("{what}-data and {what} are both specified for {name}");
+    let has_authority =
+        cluster.certificate_authority.is_some() || cluster.certificate_authority_data.is_some();
     if cluster.certificate_authority.is_some() && cluster.certificate_authority_data.is_some() {
         return Some(both("certificate-authority", cluster_name));
+    }
+    if has_authority && cluster.insecure_skip_tls_verify == Some(true) {
+        return Some(format!(
+            "certificate-authority and insecure-skip-tls-verify are both specified for {cluster_name}"
+        ));
     }
     let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
     if user.client_certificate.is_some() && user.client_certificate_data.is_some() {
@@ -323,7 +331,6 @@ fn override_user(mut user: AuthInfo, overrides: &Overrides) -> AuthInfo {
     }
     if let Some(token) = &overrides.token {
         user.token = Some(token.clone().into());
-        user.token_file = None;
     }
     if let Some(impersonate) = &overrides.impersonate {
         user.impersonate = Some(impersonate.clone());
@@ -342,6 +349,26 @@ fn override_user(mut user: AuthInfo, overrides: &Overrides) -> AuthInfo {
         user.impersonate_user_extra = Some(extra);
     }
     user
+}
+
+/// client-go prefers the token in a file, which somebody may renew, to the one beside
+/// it, even to that of `--token`, unless the file cannot be read
+/// (`NewBearerAuthWithRefreshRoundTripper`). kube takes the newline at its end for a
+/// part of it.
+fn read_token(mut user: AuthInfo) -> Result<AuthInfo, String> {
+    let Some(file) = user.token_file.take() else {
+        return Ok(user);
+    };
+    let read = std::fs::read_to_string(&file).map(Zeroizing::new);
+    match read.as_deref().map(|token| token.trim()) {
+        Ok("") if user.token.is_none() => Err(format!("read empty token from file {file:?}")),
+        Err(e) if user.token.is_none() => Err(format!("cannot read the token in {file:?}: {e}")),
+        Ok("") | Err(_) => Ok(user),
+        Ok(token) => {
+            user.token = Some(token.into());
+            Ok(user)
+        }
+    }
 }
 
 /// As in client-go, nothing that proves who we are goes over a connection that
@@ -423,7 +450,7 @@ mod tests {
         check(
             "a",
             |o| o.token = some("t"),
-            |_, u| u.token.is_some() && u.token_file.is_none(),
+            |_, u| u.token.is_some() && u.token_file.is_some(),
         );
         check(
             "b",

@@ -108,7 +108,10 @@ impl World {
         };
         let arguments = ["get", "services", "enterprise-networking", "-n", "gloo-mesh"];
         let (want, kubectl) = run("kubectl", &arguments);
-        let (got, plugin) = run("kubectl-relay_address", &["--via", "service"]);
+        let (got, plugin) = run(
+            "kubectl-relay_address",
+            &["--via", "service", "--service", "enterprise-networking"],
+        );
         assert_eq!(got, want, "\n{plugin}\nbeside\n{kubectl}");
         for (name, _) in case.files {
             let path = home.join(name);
@@ -120,7 +123,7 @@ impl World {
     #[track_caller]
     fn arrives(&self, case: &Case<'_>, lines: &[&str]) {
         let heard = self.run(case);
-        let path = "GET /api/v1/namespaces/gloo-mesh/services/enterprise-networking";
+        let path = "/api/v1/namespaces/gloo-mesh/services/enterprise-networking";
         assert!(heard.iter().any(|line| line.ends_with(path)), "{heard:#?}");
         for line in lines {
             assert!(heard.iter().any(|heard| heard == line), "{line:?} in {heard:#?}");
@@ -163,6 +166,9 @@ fn file(cluster: Value, user: Value) -> Value {
 fn token(token: &str) -> Value {
     json!({ "token": token })
 }
+
+/// What arrives of that user, `t`.
+const BY_TOKEN: &str = "server: authorization: Bearer t";
 
 const HOME: &[(&str, &str)] = &[("KUBECONFIG", "{}/a")];
 
@@ -237,7 +243,7 @@ fn files_merge_as_for_kubectl() {
 #[test]
 fn users_are_those_of_kubectl() {
     let world = World::new();
-    let check = |cluster: Value, user: Value, flags: &[&str], want: Option<&[&str]>| {
+    let check_at = |cluster: Value, user: Value, flags: &[&str], want: Option<&[&str]>| {
         let files = &[("a", file(world.cluster(cluster), user))];
         let case = Case {
             files,
@@ -249,97 +255,81 @@ fn users_are_those_of_kubectl() {
             None => world.is_refused(&case),
         }
     };
-    let none = json!({});
+    let check = |user: Value, flags: &[&str], want: Option<&[&str]>| check_at(json!({}), user, flags, want);
     let by_jane = format!("server: tls by {}", last(&world.jane.0));
     let by_jane: &[&str] = &[&by_jane];
     let (crt, key) = (&world.jane.0, &world.jane.1);
     let basic = json!({ "username": "jane", "password": "word" });
-    check(none.clone(), none.clone(), &[], Some(&[]));
     check(
-        none.clone(),
         basic.clone(),
         &[],
         Some(&["server: authorization: Basic amFuZTp3b3Jk"]),
     );
-    check(none.clone(), basic.clone(), &["--token", "t"], None);
-    check(none.clone(), with(basic, token("t")), &[], None);
+    check(basic.clone(), &["--token", "t"], None);
+    check(with(basic, token("t")), &[], None);
     check(
-        none.clone(),
         json!({ "token": "t", "tokenFile": "dir/token" }),
         &[],
         Some(&["server: authorization: Bearer token-of-a-file"]),
     );
     check(
-        none.clone(),
         json!({ "tokenFile": "dir/token" }),
         &["--token", "t"],
-        Some(&["server: authorization: Bearer t"]),
+        Some(&["server: authorization: Bearer token-of-a-file"]),
     );
-    check(none.clone(), json!({ "tokenFile": "missing" }), &[], None);
+    check(json!({ "tokenFile": "missing" }), &[], None);
+    check(
+        json!({ "token": "t", "tokenFile": "missing" }),
+        &[],
+        Some(&[BY_TOKEN]),
+    );
     let data = json!({ "client-certificate-data": crt, "client-key-data": key });
-    check(none.clone(), data.clone(), &[], Some(by_jane));
+    check(data.clone(), &[], Some(by_jane));
     let paths = json!({ "client-certificate": "dir/jane.crt", "client-key": "dir/jane.key" });
-    check(none.clone(), paths.clone(), &[], Some(by_jane));
+    check(paths.clone(), &[], Some(by_jane));
     let flags = [
         "--client-certificate",
         "dir/jane.crt",
         "--client-key",
         "dir/jane.key",
     ];
-    check(none.clone(), none.clone(), &flags, Some(by_jane));
-    check(none.clone(), data.clone(), &flags, Some(by_jane));
-    check(none.clone(), data.clone(), &flags[..2], Some(by_jane));
-    check(none.clone(), with(data.clone(), paths.clone()), &[], None);
-    check(none.clone(), json!({ "client-certificate-data": crt }), &[], None);
+    check(json!({}), &flags, Some(by_jane));
+    check(data.clone(), &flags, Some(by_jane));
+    check(data.clone(), &flags[..2], Some(by_jane));
+    check(with(data.clone(), paths.clone()), &[], None);
+    check(json!({ "client-certificate-data": crt }), &[], None);
     check(
-        none.clone(),
         json!({ "client-certificate-data": "!", "client-key-data": key }),
         &[],
         None,
     );
-    check(
-        none.clone(),
-        with(paths, json!({ "client-key": "missing" })),
-        &[],
-        None,
-    );
+    check(with(paths, json!({ "client-key": "missing" })), &[], None);
     let with_token = with(data.clone(), token("t"));
-    check(
-        none.clone(),
-        with_token,
-        &[],
-        Some(&["server: authorization: Bearer t", by_jane[0]]),
-    );
+    check(with_token, &[], Some(&[BY_TOKEN, by_jane[0]]));
     let exec = json!({ "exec": {
         "apiVersion": "client.authentication.k8s.io/v1", "command": "dir/login", "interactiveMode": "Never",
     } });
     check(
-        none.clone(),
         exec.clone(),
         &[],
         Some(&["server: authorization: Bearer token-of-a-plugin"]),
     );
-    check(
-        none.clone(),
-        exec,
-        &["--token", "t"],
-        Some(&["server: authorization: Bearer t"]),
-    );
-    let groups =
-        json!({ "as": "root", "as-groups": ["wheel"], "as-uid": "7", "as-user-extra": { "k": ["v"] } });
+    check(exec, &["--token", "t"], Some(&[BY_TOKEN]));
+    let groups = json!({ "as": "root", "as-groups": ["wheel"], "as-uid": "7", "as-user-extra": { "k": ["v"] }, "token": "t" });
     let impersonated = [
         "server: impersonate-user: root",
         "server: impersonate-group: wheel",
         "server: impersonate-uid: 7",
         "server: impersonate-extra-k: v",
+        BY_TOKEN,
     ];
-    check(none.clone(), groups.clone(), &[], Some(&impersonated));
-    check(none.clone(), with(groups, json!({ "as": null })), &[], None);
-    check(none.clone(), none.clone(), &["--as-group", "g"], None);
+    check(groups.clone(), &[], Some(&impersonated));
+    check(with(groups, json!({ "as": null })), &[], None);
+    check(token("t"), &["--as-group", "g"], None);
     // Nothing that proves who we are goes over a connection that anybody can read.
     let plain = world.plain.url();
     for server in [&plain, &world.plain.address()] {
-        check(
+        check_at(
             json!({ "server": server }),
             with(data.clone(), token("t")),
             &[],
@@ -349,17 +339,34 @@ fn users_are_those_of_kubectl() {
 }
 
 #[test]
+fn who_has_no_credential_is_not_asked_for_one() {
+    // kubectl reads a name and a password from standard input, which may be meant for
+    // somebody else; we ask as nobody, and a server that minds says so.
+    let world = World::new();
+    world
+        .shell
+        .write("a", file(world.cluster(json!({})), json!({})).to_string());
+    let plugin = ["--via", "service", "--kubeconfig", "a"];
+    world.shell.run("kubectl-relay_address", &plugin).exits(1);
+    let heard = world.heard();
+    assert!(
+        !heard.is_empty() && heard.iter().all(|line| line.contains("GET ")),
+        "{heard:#?}"
+    );
+}
+
+#[test]
 fn servers_are_those_of_kubectl() {
     let world = World::new();
     let check = |cluster: Value, flags: &[&str], want: Option<&[&str]>| {
-        let files = &[("a", file(world.cluster(cluster), json!({})))];
+        let files = &[("a", file(world.cluster(cluster), token("t")))];
         let case = Case {
             files,
             environment: HOME,
             flags,
         };
         match want {
-            Some(lines) => world.arrives(&case, lines),
+            Some(lines) => world.arrives(&case, &[lines, &[BY_TOKEN]].concat()),
             None => world.is_refused(&case),
         }
     };
@@ -429,7 +436,7 @@ fn servers_are_those_of_kubectl() {
 fn proxies_are_those_of_kubectl() {
     let world = World::new();
     let check = |cluster: Value, environment: &[(&str, &str)], want: Option<&[&str]>| {
-        let files = &[("a", file(cluster, json!({})))];
+        let files = &[("a", file(cluster, token("t")))];
         let environment = &[HOME, environment].concat();
         let case = Case {
             files,
@@ -437,7 +444,7 @@ fn proxies_are_those_of_kubectl() {
             flags: &[],
         };
         match want {
-            Some(lines) => world.arrives(&case, lines),
+            Some(lines) => world.arrives(&case, &[lines, &[BY_TOKEN]].concat()),
             None => world.is_refused(&case),
         }
     };
