@@ -356,6 +356,42 @@ fn who_has_no_credential_is_not_asked_for_one() {
 }
 
 #[test]
+fn a_pod_without_a_kubeconfig_reaches_its_own_cluster() {
+    let world = World::new();
+    let address = world.server.address();
+    let (host, port) = address.split_once(':').expect("has a port");
+    // Where a pod has its service account, in a mount namespace of our own.
+    let account = "mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io \
+                   && cp -r pod /run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
+    let ca = fs::read_to_string(world.shell.home().join("dir/ca.crt")).expect("is there");
+    for (name, content) in [("ca.crt", &*ca), ("token", "t"), ("namespace", "team")] {
+        world.shell.write(&format!("pod/{name}"), content);
+    }
+    let run = |words: &[&str]| {
+        let pod = world
+            .shell
+            .env("KUBERNETES_SERVICE_HOST", host)
+            .env("KUBERNETES_SERVICE_PORT", port);
+        let pod = pod.env("KUBECONFIG", "");
+        let transcript = pod.run("unshare", &[&["-rm", "sh", "-c", account, "sh"], words].concat());
+        (world.heard(), transcript)
+    };
+    let (want, kubectl) = run(&[
+        "kubectl",
+        "get",
+        "services",
+        "enterprise-networking",
+        "-n",
+        "gloo-mesh",
+    ]);
+    let service = ["--via", "service", "--service", "enterprise-networking"];
+    let (got, plugin) = run(&[&["kubectl-relay_address"], &service[..]].concat());
+    assert_eq!(got, want, "\n{plugin}\nbeside\n{kubectl}");
+    assert!(got.iter().any(|line| line == BY_TOKEN), "{got:#?}\n{plugin}");
+    plugin.complains("where: context \"in-cluster\"");
+}
+
+#[test]
 fn servers_are_those_of_kubectl() {
     let world = World::new();
     let check = |cluster: Value, flags: &[&str], want: Option<&[&str]>| {
