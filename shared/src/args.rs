@@ -7,9 +7,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
+use secrecy::SecretString;
 
 use crate::{
-    completion, connection::Overrides, error::Result, kubeconfig::Kubeconfig, relay, wire::Verbosity,
+    completion, error::Result, kubeconfig::Kubeconfig, overrides::Overrides, relay, wire::Verbosity,
 };
 
 /// Which cluster, and as whom. Flattened into every plugin.
@@ -75,7 +76,7 @@ struct ConnectionArgs {
 
     /// Bearer token for the API server
     #[arg(long, hide_short_help = true, global = true)]
-    token: Option<String>,
+    token: Option<SecretString>,
 
     /// User to impersonate, in every cluster
     #[arg(long = "as", value_name = "USER", hide_short_help = true, global = true)]

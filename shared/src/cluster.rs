@@ -21,11 +21,11 @@ use serde::de::IgnoredAny;
 use crate::{
     args::ClusterArgs,
     client,
-    connection::Overrides,
     credentials::Failure,
     error::{Error, Result},
     kubeconfig::Kubeconfig,
     manifest::Manifest,
+    overrides::Overrides,
     proxy, terminal,
 };
 

@@ -1,7 +1,7 @@
-//! The connection of one context: its cluster and its user, and what flags change
-//! about them. The rules are client-go's (`tools/clientcmd`, client_config.go).
+//! The connection of one context: its cluster and its user, with what flags
+//! change about them. The rules are client-go's (`tools/clientcmd`, client_config.go).
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
@@ -13,8 +13,8 @@ use crate::{
     credentials::Plugin,
     error::{Error, Result},
     kubeconfig::Kubeconfig,
+    overrides::Overrides,
     proxy::Proxy,
-    wire::Verbosity,
 };
 
 /// The name that messages give to the cluster a pod runs in.
@@ -27,43 +27,6 @@ pub struct Connection {
     pub(crate) proxy: Option<Proxy>,
     /// What knows the credential, if the kubeconfig does not.
     pub(crate) plugin: Option<Arc<Plugin>>,
-}
-
-/// What flags change about one context's connection; see kubectl's `ConfigFlags`.
-#[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    /// Name of a cluster entry.
-    pub cluster: Option<String>,
-    /// Name of a user entry.
-    pub user: Option<String>,
-    /// URL of the API server.
-    pub server: Option<String>,
-    /// Name to expect in its certificate.
-    pub tls_server_name: Option<String>,
-    /// File with its certificate authority.
-    pub certificate_authority: Option<PathBuf>,
-    /// Whether its certificate goes unchecked.
-    pub insecure_skip_tls_verify: bool,
-    /// File with a client certificate.
-    pub client_certificate: Option<PathBuf>,
-    /// File with the client certificate's key.
-    pub client_key: Option<PathBuf>,
-    /// Bearer token.
-    pub token: Option<String>,
-    /// User to impersonate.
-    pub impersonate: Option<String>,
-    /// UID to impersonate.
-    pub impersonate_uid: Option<String>,
-    /// Groups to impersonate.
-    pub impersonate_groups: Vec<String>,
-    /// Extra information to impersonate.
-    pub impersonate_extra: Vec<(String, String)>,
-    /// Limit for one request: `None` is the default, `Some(None)` is none.
-    pub request_timeout: Option<Option<Duration>>,
-    /// Whether not to ask for compressed answers.
-    pub disable_compression: bool,
-    /// How much of the requests is shown.
-    pub verbosity: Verbosity,
 }
 
 impl Kubeconfig {
@@ -80,7 +43,7 @@ impl Kubeconfig {
             return Ok(Connection {
                 context: IN_CLUSTER.to_owned(),
                 proxy: environment_proxy(&config.cluster_url).map_err(Error::new)?,
-                config: limits(config, overrides),
+                config: overrides.apply_to_config(config),
                 plugin: None,
             });
         }
@@ -93,7 +56,7 @@ impl Kubeconfig {
             .config()
             .map_err(|problem| Error::new(problem).context(&resolved.context))?;
         Ok(Connection {
-            config: limits(config, overrides),
+            config: overrides.apply_to_config(config),
             proxy,
             plugin,
             context: resolved.context,
@@ -125,8 +88,8 @@ impl Kubeconfig {
             None if overrides.user.is_none() => AuthInfo::default(),
             None => return Err(Error::new(format!("auth info {user_name:?} does not exist")).context(name)),
         };
-        let cluster = override_cluster(cluster, overrides).map_err(|e| e.context(name))?;
-        let user = override_user(user, overrides);
+        let cluster = overrides.apply_to_cluster(cluster).map_err(|e| e.context(name))?;
+        let user = overrides.apply_to_user(user);
         let problem = contradiction(cluster_name, &cluster, user_name, &user);
         if let Some(problem) = problem {
             return Err(Error::new(format!("invalid configuration: {problem}")).context(name));
@@ -291,66 +254,6 @@ fn contradiction(cluster_name: &str, cluster: &Cluster, user_name: &str, user: &
         .then(|| format!("requesting uid, groups or user-extra for {user_name} without impersonating a user"))
 }
 
-/// client-go's `getCluster`: a CA and "do not check" replace each other, and a
-/// server given by flag is not the one that the file's tls-server-name is for.
-fn override_cluster(mut cluster: Cluster, overrides: &Overrides) -> Result<Cluster> {
-    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-    if overrides.insecure_skip_tls_verify && overrides.certificate_authority.is_some() {
-        return Err(Error::usage(
-            "--certificate-authority and --insecure-skip-tls-verify exclude each other",
-        ));
-    }
-    if overrides.insecure_skip_tls_verify || overrides.certificate_authority.is_some() {
-        cluster.insecure_skip_tls_verify = Some(overrides.insecure_skip_tls_verify);
-        cluster.certificate_authority = overrides.certificate_authority.as_ref().map(path);
-        cluster.certificate_authority_data = None;
-    }
-    if overrides.tls_server_name.is_some() || overrides.server.is_some() {
-        cluster.tls_server_name.clone_from(&overrides.tls_server_name);
-    }
-    if overrides.server.is_some() {
-        cluster.server.clone_from(&overrides.server);
-    }
-    if overrides.disable_compression {
-        cluster.disable_compression = Some(true);
-    }
-    Ok(cluster)
-}
-
-/// client-go's `getAuthInfo`: a certificate or key given by flag replaces both
-/// the file and the data of the kubeconfig.
-fn override_user(mut user: AuthInfo, overrides: &Overrides) -> AuthInfo {
-    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-    if let Some(certificate) = &overrides.client_certificate {
-        user.client_certificate = Some(path(certificate));
-        user.client_certificate_data = None;
-    }
-    if let Some(key) = &overrides.client_key {
-        user.client_key = Some(path(key));
-        user.client_key_data = None;
-    }
-    if let Some(token) = &overrides.token {
-        user.token = Some(token.clone().into());
-    }
-    if let Some(impersonate) = &overrides.impersonate {
-        user.impersonate = Some(impersonate.clone());
-    }
-    if let Some(uid) = &overrides.impersonate_uid {
-        user.impersonate_uid = Some(uid.clone());
-    }
-    if !overrides.impersonate_groups.is_empty() {
-        user.impersonate_groups = Some(overrides.impersonate_groups.clone());
-    }
-    if !overrides.impersonate_extra.is_empty() {
-        let mut extra: HashMap<String, Vec<String>> = HashMap::new();
-        for (key, value) in &overrides.impersonate_extra {
-            extra.entry(key.clone()).or_default().push(value.clone());
-        }
-        user.impersonate_user_extra = Some(extra);
-    }
-    user
-}
-
 /// client-go prefers the token in a file, which somebody may renew, to the one beside
 /// it, even to that of `--token`, unless the file cannot be read
 /// (`NewBearerAuthWithRefreshRoundTripper`). kube takes the newline at its end for a
@@ -383,103 +286,26 @@ fn without_credentials(user: AuthInfo) -> AuthInfo {
     }
 }
 
-fn limits(mut config: Config, overrides: &Overrides) -> Config {
-    // Without a limit, a server that accepts and never answers holds us forever.
-    config.connect_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = Some(Duration::from_secs(30));
-    if let Some(limit) = overrides.request_timeout {
-        config.read_timeout = limit;
-        config.connect_timeout = limit.or(config.connect_timeout);
-    }
-    config.disable_compression |= overrides.disable_compression;
-    config
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kubeconfig::tests::{BASE, read};
 
     #[test]
-    fn flags_override_as_in_client_go() {
-        type Change = fn(&mut Overrides);
-        #[track_caller]
-        fn check(context: &str, change: Change, look: fn(&Cluster, &AuthInfo) -> bool) {
-            let mut overrides = Overrides::default();
-            change(&mut overrides);
-            let (_keep, kubeconfig) = read(&[BASE]);
-            let resolved = kubeconfig
-                .resolve(Some(context), &overrides)
-                .unwrap_or_else(|e| panic!("{e}"));
-            let cluster = &resolved.cluster;
-            let user = &resolved.user;
-            assert!(look(cluster, user), "{cluster:?} {user:?}");
-        }
-        fn some<T>(text: &str) -> Option<T>
-        where
-            T: for<'a> From<&'a str>,
-        {
-            Some(T::from(text))
-        }
-        check("a", |_| (), |c, _| c.tls_server_name == some("a.example"));
-        check(
-            "a",
-            |o| o.server = some("https://x"),
-            |c, _| c.server == some("https://x"),
-        );
-        check(
-            "a",
-            |o| o.server = some("https://x"),
-            |c, _| c.tls_server_name.is_none(),
-        );
-        check(
-            "a",
-            |o| o.tls_server_name = some("n"),
-            |c, _| c.tls_server_name == some("n"),
-        );
-        check(
-            "a",
-            |o| o.insecure_skip_tls_verify = true,
-            |c, _| c.certificate_authority_data.is_none() && c.insecure_skip_tls_verify == Some(true),
-        );
-        check(
-            "a",
-            |o| o.certificate_authority = some("/ca"),
-            |c, _| c.certificate_authority_data.is_none() && c.certificate_authority == some("/ca"),
-        );
-        check(
-            "a",
-            |o| o.token = some("t"),
-            |_, u| u.token.is_some() && u.token_file.is_some(),
-        );
-        check(
-            "b",
-            |o| o.client_key = some("/k"),
-            |_, u| u.client_key_data.is_none() && u.client_certificate_data.is_some(),
-        );
-        check(
-            "b",
-            |o| o.client_certificate = some("/c"),
-            |_, u| u.client_certificate_data.is_none() && u.client_certificate == some("/c"),
-        );
-        check(
-            "a",
-            |o| o.cluster = some("b"),
-            |c, u| c.server == some("https://b") && u.token_file.is_some(),
-        );
-        check("a", |o| o.user = some("b"), |_, u| u.client_key_data.is_some());
-        check(
-            "a",
-            |o| {
-                o.impersonate = some("jane");
-                o.impersonate_extra = vec![("k".into(), "1".into()), ("k".into(), "2".into())];
-            },
-            |_, u| {
-                u.impersonate_user_extra
-                    .as_ref()
-                    .is_some_and(|e| e["k"] == ["1", "2"])
-            },
-        );
+    fn cluster_and_user_can_be_named() {
+        let (_keep, kubeconfig) = read(&[BASE]);
+        let overrides = |cluster: &str, user: &str| Overrides {
+            cluster: Some(cluster.to_owned()),
+            user: Some(user.to_owned()),
+            ..Overrides::default()
+        };
+        let resolve = |overrides| {
+            let resolved = kubeconfig.resolve(Some("a"), &overrides);
+            let Resolved { cluster, user, .. } = resolved.unwrap_or_else(|e| panic!("{e}"));
+            (cluster.server.unwrap_or_default(), user.token_file.is_some())
+        };
+        assert_eq!(resolve(overrides("b", "a")), ("https://b".to_owned(), true));
+        assert_eq!(resolve(overrides("a", "b")), ("https://a".to_owned(), false));
     }
 
     #[test]
@@ -488,7 +314,7 @@ mod tests {
         let user = |server: &str| {
             let overrides = Overrides {
                 server: Some(server.to_owned()),
-                token: Some("t".to_owned()),
+                token: Some("t".into()),
                 impersonate: Some("jane".to_owned()),
                 ..Overrides::default()
             };
