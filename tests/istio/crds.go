@@ -1,5 +1,5 @@
-// Package istio pins the release of Istio whose CustomResourceDefinitions the
-// integration tests install.
+// Package istio keeps Istio's CustomResourceDefinitions among what this module
+// requires; the integration tests install them.
 package istio
 
 import _ "istio.io/istio/manifests"

@@ -5,6 +5,7 @@ mod about;
 mod address;
 mod certs;
 mod credentials;
+mod data_plane;
 mod flags;
 mod harness;
 mod ingress;

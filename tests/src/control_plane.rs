@@ -249,7 +249,7 @@ impl Cluster {
 
 fn start_etcd() -> Result<Leashed, String> {
     // Unix sockets: no port to race for, and nobody else may connect.
-    Leashed::start(Tool::Etcd.path()?, |directory| {
+    Leashed::start(Tool::Etcd.path()?, &[], |directory| {
         let client = client_socket(directory);
         let peer = format!("unix://{}", directory.join("peer.sock").display());
         let arguments = [
@@ -289,7 +289,7 @@ fn start_on_free_port(name: &str, etcd: &Leashed) -> Result<(Cluster, Leashed), 
 }
 
 fn start_apiserver(cluster: &Cluster, etcd: &Leashed) -> Result<Leashed, String> {
-    let mut server = Leashed::start(Tool::KubeApiserver.path()?, |directory| {
+    let mut server = Leashed::start(Tool::KubeApiserver.path()?, &[], |directory| {
         cluster.prepare(directory, etcd)
     })?;
     let deadline = Instant::now() + PATIENCE;

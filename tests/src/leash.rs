@@ -22,12 +22,13 @@ pub struct Leashed {
 
 impl Leashed {
     /// Starts a program in a directory of its own, which `prepare` may fill; the
-    /// program's arguments are what `prepare` returns.
+    /// program's arguments are what `prepare` returns. It gets our environment and
+    /// the variables beside.
     ///
     /// # Errors
     ///
     /// Says what failed. Nothing is left running then.
-    pub fn start<F>(program: &Path, prepare: F) -> Result<Self, String>
+    pub fn start<F>(program: &Path, environment: &[(&str, &str)], prepare: F) -> Result<Self, String>
     where
         F: FnOnce(&Path) -> io::Result<Vec<String>>,
     {
@@ -49,6 +50,7 @@ impl Leashed {
                 .arg(directory.path())
                 .arg(program)
                 .args(arguments)
+                .envs(environment.iter().copied())
                 .current_dir(directory.path())
                 .stdin(Stdio::piped())
                 .stdout(log.try_clone()?)

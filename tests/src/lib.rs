@@ -10,6 +10,7 @@
 //!   it asserts on;
 //! - [`fixtures`] are the objects the plugins look at;
 //! - [`relay`] is the stand-in for the relay server and its agent;
+//! - [`network`] gives a test a network of its own, and [`data_plane`] runs Istio in it;
 //! - [`recorder`] writes down what arrives at a server or a proxy.
 //!
 //! A test starts with a shell and a namespace of its own:
@@ -28,9 +29,11 @@
 pub mod authority;
 pub mod binaries;
 pub mod control_plane;
+pub mod data_plane;
 pub mod fixtures;
 pub mod kubeconfig;
 pub mod leash;
+pub mod network;
 pub mod plugin;
 pub mod recorder;
 pub mod relay;

@@ -35,9 +35,19 @@ impl RelayServer {
     /// If the server refuses the files.
     #[track_caller]
     pub fn start(shell: &Shell, tls: &Path, client_ca: Option<&Path>) -> Self {
+        Self::start_at("127.0.0.1:0", shell, tls, client_ca)
+    }
+
+    /// The same at an address of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses the files or the address.
+    #[track_caller]
+    pub fn start_at(address: &str, shell: &Shell, tls: &Path, client_ca: Option<&Path>) -> Self {
         let relay = Tool::Relay.path().unwrap_or_else(|err| panic!("{err}"));
         let mut command = shell.command(&relay.to_string_lossy());
-        command.arg("serve").arg("--tls").arg(tls);
+        command.args(["serve", "--addr", address, "--tls"]).arg(tls);
         if let Some(roots) = client_ca {
             command.arg("--client-ca").arg(roots);
         }
