@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use relay_shared::{
     about::About,
-    args::{self, ClusterArgs, ServiceArgs},
+    args::{ClusterArgs, ServiceArgs},
+    remotes::RemoteArgs,
 };
 
 /// Make and place the certificates that relay server and agents trust each other by
@@ -29,7 +30,11 @@ Examples:
     --remote-context east --remote-context west
 
   # Add a remote later: it gets the root in use, and no key is needed
-  kubectl relay-certs init --context mgmt --remote-context north")]
+  kubectl relay-certs init --context mgmt --remote-context north
+
+  # All clusters of a fleet, and one whose kubeconfig is a file of its own
+  kubectl relay-certs init --context mgmt --remote-context 'prod-*' \\
+    --remote-kubeconfig edge.yaml --remote-context edge.yaml:default")]
     Init(InitArgs),
 
     #[command(flatten)]
@@ -38,13 +43,12 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Context of a remote cluster; repeatable
-    #[arg(long = "remote-context", value_name = "CONTEXT", add = args::contexts())]
-    pub(crate) remote_contexts: Vec<String>,
-
     /// Directory that keeps the certificates and their keys
     #[arg(long, value_name = "DIR", default_value = "relay-pki", value_hint = ValueHint::DirPath)]
     pub(crate) pki_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) remotes: RemoteArgs,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,

@@ -8,7 +8,6 @@ use futures::{
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use relay_shared::{
     Error, Result,
-    apply::PARALLEL,
     args::ClusterArgs,
     cluster::{Cluster, ObjectRef},
     exposure,
@@ -16,6 +15,7 @@ use relay_shared::{
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan, Presence, Step},
     relay::RelayHost,
+    remotes::RemoteArgs,
     terminal::Progress,
 };
 use serde_json::json;
@@ -57,25 +57,18 @@ impl Fleet<Cluster> {
     ///
     /// # Errors
     /// All that is wrong with any of the contexts, at once.
-    pub(crate) fn connect(kubeconfig: &Kubeconfig, flags: &ClusterArgs, remotes: &[String]) -> Result<Self> {
-        let overrides = flags.overrides_everywhere();
+    pub(crate) fn connect(
+        kubeconfig: &Kubeconfig,
+        flags: &ClusterArgs,
+        remotes: &RemoteArgs,
+    ) -> Result<Self> {
         let management = Cluster::management(kubeconfig, flags);
-        let remotes = remotes
-            .iter()
-            .map(|context| Cluster::connect(kubeconfig, Some(context), &overrides));
+        let remotes = remotes.connect(kubeconfig, flags, management.as_ref().ok())?;
         let mut clusters = all(std::iter::once(management).chain(remotes))?.into_iter();
-        let management = clusters.next().expect("it was put there");
-        let mut fleet = Self {
-            management,
-            remotes: Vec::new(),
-        };
-        for cluster in clusters {
-            let known = std::iter::once(&fleet.management).chain(&fleet.remotes);
-            if !known.into_iter().any(|k| k.server() == cluster.server()) {
-                fleet.remotes.push(cluster);
-            }
-        }
-        Ok(fleet)
+        Ok(Self {
+            management: clusters.next().expect("it was put there"),
+            remotes: clusters.collect(),
+        })
     }
 
     /// Reads all clusters, side by side, and the host that agents will ask for.
@@ -86,6 +79,7 @@ impl Fleet<Cluster> {
         self,
         namespace: &str,
         service: Option<&str>,
+        parallel: usize,
     ) -> Result<(RelayHost, Fleet<Member>)> {
         let host = observe_host(self.management.clone(), namespace, service);
         let progress = Progress::bar("reading clusters", 1 + self.remotes.len());
@@ -97,7 +91,7 @@ impl Fleet<Cluster> {
                 progress.advance();
                 member
             })
-            .buffered(PARALLEL)
+            .buffered(parallel)
             .collect::<Vec<_>>();
         let (host, members) = try_join(host, async { all(members.await) }).await?;
         let mut members = members.into_iter();

@@ -32,9 +32,11 @@ async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
     let pairs = directory::read(&args.pki_dir)?;
     let kubeconfig = flags.load()?;
-    let fleet = Fleet::connect(&kubeconfig, flags, &args.remote_contexts)?;
+    let fleet = Fleet::connect(&kubeconfig, flags, &args.remotes)?;
     let named = args.service.service.as_deref();
-    let (host, mut fleet) = fleet.observe(&flags.namespace, named).await?;
+    let (host, mut fleet) = fleet
+        .observe(&flags.namespace, named, args.remotes.parallel)
+        .await?;
 
     let found = Found {
         roots: fleet.roots(),

@@ -196,12 +196,7 @@ pub struct ServiceArgs {
     pub service: Option<String>,
 }
 
-/// Completes the name of a context, for flags of a plugin's own.
-pub fn contexts() -> ArgValueCompleter {
-    ArgValueCompleter::new(completion::contexts)
-}
-
-/// Completes the name of a namespace, likewise.
+/// Completes the name of a namespace, for flags of a plugin's own.
 pub fn namespaces() -> ArgValueCompleter {
     ArgValueCompleter::new(completion::namespaces)
 }

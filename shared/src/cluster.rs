@@ -34,6 +34,8 @@ use crate::{
 pub struct Cluster {
     context: String,
     server: String,
+    /// The name that its certificate is checked for, if not the host of the URL.
+    tls_server_name: Option<String>,
     client: Client,
 }
 
@@ -71,13 +73,30 @@ impl Cluster {
         let connection = kubeconfig.connection(context, overrides)?;
         let context = connection.context.clone();
         let server = connection.config.cluster_url.to_string();
+        let tls_server_name = connection.config.tls_server_name.clone();
         let client = client::client(connection, overrides.verbosity)
             .map_err(|e| Error::new(root_cause(&e)).context(&context))?;
         Ok(Self {
             context,
             server,
+            tls_server_name,
             client,
         })
+    }
+
+    /// The same cluster under another name, where its context's is not enough.
+    #[must_use]
+    pub fn called(self, context: &str) -> Self {
+        Self {
+            context: context.to_owned(),
+            ..self
+        }
+    }
+
+    /// Whether both names lead to one API server. Proxies that tell clusters apart
+    /// by the name in TLS lead to several.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (&self.server, &self.tls_server_name) == (&other.server, &other.tls_server_name)
     }
 
     /// The name of its context.

@@ -19,7 +19,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::{args::ClusterArgs, cluster::Cluster, error::Result, terminal};
+use crate::{args::ClusterArgs, cluster::Cluster, error::Result, remotes::RemoteArgs, terminal};
 
 /// The first word of kubectl's question.
 pub(crate) const QUESTION: &str = "__complete";
@@ -119,10 +119,33 @@ fn line(candidate: &CompletionCandidate) -> String {
 /// The contexts of the kubeconfig that the typed flags name.
 pub(crate) fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {
     let contexts = typed().and_then(|flags| {
-        let kubeconfig = flags.load().ok()?;
+        let kubeconfig = flags.cluster.load().ok()?;
         Some(kubeconfig.contexts().map(str::to_owned).collect())
     });
     candidates(current, contexts.unwrap_or_default())
+}
+
+/// The contexts of all kubeconfigs that the typed flags name, the last of a list
+/// being typed.
+pub(crate) fn remotes(current: &OsStr) -> Vec<CompletionCandidate> {
+    let contexts = typed().and_then(|flags| {
+        let kubeconfig = flags.cluster.load().ok()?;
+        let files = flags.remotes.kubeconfigs.iter();
+        let files: Vec<_> = files.filter_map(|file| kubeconfig.beside(file).ok()).collect();
+        let all = std::iter::once(&kubeconfig).chain(&files);
+        let contexts = all.flat_map(|kubeconfig| kubeconfig.contexts());
+        Some(contexts.map(str::to_owned).collect::<Vec<_>>())
+    });
+    let current = current.to_string_lossy();
+    let (before, last) = match current.rsplit_once(',') {
+        Some((before, last)) => (format!("{before},"), last),
+        None => (String::new(), &*current),
+    };
+    let contexts = contexts.unwrap_or_default().into_iter();
+    let contexts = contexts.filter(|context| context.starts_with(last));
+    contexts
+        .map(|context| CompletionCandidate::new(format!("{before}{context}")))
+        .collect()
 }
 
 /// The namespaces of the cluster that the typed flags name.
@@ -159,7 +182,7 @@ fn ask<T>(question: impl AsyncFnOnce(Cluster, String) -> Result<T>) -> Option<T>
         .build()
         .ok()?;
     runtime.block_on(async {
-        let flags = typed()?;
+        let flags = typed()?.cluster;
         let answer = async {
             let cluster = Cluster::management(&flags.load()?, &flags)?;
             question(cluster, flags.namespace.clone()).await
@@ -168,13 +191,18 @@ fn ask<T>(question: impl AsyncFnOnce(Cluster, String) -> Result<T>) -> Option<T>
     })
 }
 
-/// The cluster flags among the words on our command line.
-fn typed() -> Option<ClusterArgs> {
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    }
+/// The flags that say which clusters.
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
+    remotes: RemoteArgs,
+}
+
+/// Those flags among the words on our command line.
+fn typed() -> Option<Flags> {
     let command = Flags::command();
     // Whether a word is one of these flags, and if so, whether a value follows it.
     let takes_value = |word: &str| {
@@ -201,5 +229,5 @@ fn typed() -> Option<ClusterArgs> {
             None => {}
         }
     }
-    Flags::try_parse_from(flags).ok().map(|flags| flags.cluster)
+    Flags::try_parse_from(flags).ok()
 }

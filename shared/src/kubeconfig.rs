@@ -7,6 +7,7 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use kube::config::{AuthInfo, Cluster, Context};
@@ -22,7 +23,7 @@ use crate::{
 pub struct Kubeconfig {
     merged: kube::config::Kubeconfig,
     files: Vec<PathBuf>,
-    pub(crate) plugins: Plugins,
+    pub(crate) plugins: Arc<Plugins>,
 }
 
 impl Kubeconfig {
@@ -36,6 +37,18 @@ impl Kubeconfig {
             Some(file) => Self::read(vec![file.to_owned()], true),
             None => Self::read(default_files(std::env::var_os("KUBECONFIG"), home()), false),
         }
+    }
+
+    /// Loads another file beside this one: nothing of the two is merged, but a
+    /// credential plugin that both name runs once.
+    ///
+    /// # Errors
+    /// If it does not exist, or cannot be read or parsed.
+    pub(crate) fn beside(&self, file: &Path) -> Result<Self> {
+        Ok(Self {
+            plugins: self.plugins.clone(),
+            ..Self::read(vec![file.to_owned()], true)?
+        })
     }
 
     fn read(files: Vec<PathBuf>, required: bool) -> Result<Self> {
@@ -52,7 +65,7 @@ impl Kubeconfig {
         Ok(Self {
             merged,
             files,
-            plugins: Plugins::default(),
+            plugins: Arc::default(),
         })
     }
 
@@ -64,6 +77,11 @@ impl Kubeconfig {
     /// The names of all contexts, in the order of the files.
     pub fn contexts(&self) -> impl Iterator<Item = &str> {
         self.merged.contexts.iter().map(|c| c.name.as_str())
+    }
+
+    /// The files that were asked for, whether or not they exist.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     pub(crate) fn context(&self, name: &str) -> Option<&Context> {
@@ -91,30 +109,39 @@ impl Kubeconfig {
         let error = Error::new(format!("no current context is set in {}", files.join(", ")));
         match self.is_empty() {
             true => error.hint("point --kubeconfig or $KUBECONFIG at a file with your clusters"),
-            false => error.hint(format!("name one with --context: {}", self.known_contexts())),
+            false => error.hint(format!(
+                "name one with --context: {}",
+                listed(&self.contexts().collect::<Vec<_>>())
+            )),
         }
     }
 
     pub(crate) fn unknown_context(&self, name: &str) -> Error {
-        let error = Error::usage(format!("context {name:?} does not exist"));
-        match nearest(name, self.contexts()) {
-            Some(near) => error.hint(format!(
-                "did you mean {near:?}? known contexts: {}",
-                self.known_contexts()
-            )),
-            None if self.is_empty() => error.hint("no kubeconfig file names any context"),
-            None => error.hint(format!("known contexts: {}", self.known_contexts())),
-        }
+        let known: Vec<_> = self.contexts().collect();
+        unknown_context(&format!("context {name:?} does not exist"), Some(name), &known)
     }
+}
 
-    /// The contexts' names, cut where a fleet has too many to read.
-    fn known_contexts(&self) -> String {
-        const SHOWN: usize = 12;
-        let names: Vec<_> = self.contexts().collect();
-        match names.len().checked_sub(SHOWN) {
-            Some(more @ 1..) => format!("{} and {more} more", names[..SHOWN].join(", ")),
-            _ => names.join(", "),
-        }
+/// The error of a name, if it is one, that is not among the known contexts.
+pub(crate) fn unknown_context(message: &str, name: Option<&str>, known: &[&str]) -> Error {
+    let error = Error::usage(message);
+    let near = name.and_then(|name| nearest(name, known.iter().copied()));
+    match near {
+        Some(near) => error.hint(format!(
+            "did you mean {near:?}? known contexts: {}",
+            listed(known)
+        )),
+        None if known.is_empty() => error.hint("no kubeconfig file names any context"),
+        None => error.hint(format!("known contexts: {}", listed(known))),
+    }
+}
+
+/// The contexts' names, cut where a fleet has too many to read.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
     }
 }
 

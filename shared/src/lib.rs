@@ -6,11 +6,12 @@
 //!
 //! Modules in reading order: [`runtime`] runs a plugin and turns its [`error`]
 //! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] (with
-//! its [`overrides`]) and [`cluster`] reach a cluster; [`relay`] is the vocabulary;
-//! [`exposure`] reads what exposes the relay server and [`address`] chooses among it;
-//! [`plan`] holds what is to be written (a [`manifest`] each) and [`apply`] writes it;
-//! [`output`] says how to show values, [`render`] turns them into text ([`json`],
-//! [`jsonpath`]) and [`terminal`] alone prints it. [`owner`] tells whose an object is.
+//! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
+//! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server and
+//! [`address`] chooses among it; [`plan`] holds what is to be written (a [`manifest`]
+//! each) and [`apply`] writes it; [`output`] says how to show values, [`render`] turns
+//! them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
+//! tells whose an object is.
 
 pub mod about;
 pub mod address;
@@ -29,6 +30,7 @@ pub mod overrides;
 pub mod owner;
 pub mod plan;
 pub mod relay;
+pub mod remotes;
 pub mod render;
 pub mod runtime;
 pub mod terminal;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use relay_tests::{ControlPlane, Shell, binaries, fixtures};
+use relay_tests::{ControlPlane, Kubeconfig, Shell, binaries, fixtures};
 
 const PLUGINS: [&str; 3] = ["relay-address", "relay-certs", "relay-ingress"];
 
@@ -51,6 +51,10 @@ fn kubectl_completes_from_the_command_the_kubeconfig_and_the_cluster() {
         &["relay-certs", "init", "--remote-context", ""],
         &["mgmt", "east", "west", ":4"],
     );
+    check(
+        &["relay-certs", "init", "--remote-context", "west,e"],
+        &["west,east", ":4"],
+    );
     check(&["relay-address", "--context", "e"], &["east", ":4"]);
     check(&["relay-address", "--mgmt-context", "w"], &["west", ":4"]);
     check(
@@ -71,6 +75,13 @@ fn kubectl_completes_from_the_command_the_kubeconfig_and_the_cluster() {
         "",
     ];
     check(&elsewhere, &[":4"]);
+    let elsewhere = Kubeconfig::new().context("north", ControlPlane::shared().cluster("west"));
+    shell.write("north.yaml", elsewhere.to_json().to_string());
+    let words = ["relay-certs", "init", "--remote-kubeconfig", "north.yaml"];
+    check(
+        &[&words[..], &["--remote-context", "n"]].concat(),
+        &["north", ":4"],
+    );
     check(&["relay-certs", "init", "--kubeconfig", ""], &[":0"]);
     check(&["relay-certs", "init", "--pki-dir", "r"], &[":16"]);
     check(

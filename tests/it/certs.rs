@@ -13,6 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures};
 use serde_json::Value;
 
+mod contexts;
 mod finishing;
 mod refusals;
 
@@ -358,25 +359,4 @@ fn a_remote_is_added_later_without_any_key() {
         .complains("Nothing changed");
     assert_eq!(mesh.state(), state);
     assert_eq!(elsewhere.home(), ["kubeconfig"], "nothing is written to disk");
-}
-
-#[test]
-fn a_cluster_that_is_named_twice_is_worked_once() {
-    let mgmt = ControlPlane::shared().cluster("mgmt");
-    let east = ControlPlane::shared().cluster("east");
-    let kubeconfig = Kubeconfig::new()
-        .context("mgmt", mgmt)
-        .context("mgmt-again", mgmt)
-        .context("east", east);
-    let mesh = Mesh::with(&kubeconfig.current("mgmt"));
-    let done = mesh.init(
-        "--remote-context east --remote-context mgmt --remote-context east --remote-context mgmt-again",
-    );
-    mesh.assert_reports(
-        done.success(),
-        &[
-            ("mgmt", "created created created created"),
-            ("east", "created created"),
-        ],
-    );
 }

@@ -1,0 +1,106 @@
+//! Which clusters `init` works on: contexts by name, list and pattern, and files of
+//! their own.
+
+use relay_tests::{ControlPlane, Kubeconfig, Transcript};
+
+use super::{Mesh, words};
+
+/// The contexts of a report, each once.
+fn reported(transcript: &Transcript) -> Vec<&str> {
+    let mut contexts: Vec<_> = transcript.stdout.lines().map(|line| words(line)[0]).collect();
+    contexts.dedup();
+    contexts
+}
+
+#[test]
+fn lists_and_patterns_name_remotes_and_the_management_cluster_may_be_among_them() {
+    let mesh = Mesh::new();
+    let listed = mesh.init("--remote-context west,east");
+    assert_eq!(reported(listed.success()), ["mgmt", "west", "east"]);
+    let matched = mesh.init("--remote-context * --remote-context w*");
+    assert_eq!(reported(matched.success()), ["mgmt", "east", "west"]);
+    matched.complains("Nothing changed");
+    assert!(!matched.stderr.contains("same server"), "{matched}");
+    mesh.init("--remote-context prod-*")
+        .exits(2)
+        .complains("error: no context matches \"prod-*\"\n  hint: known contexts: mgmt, east, west\n");
+    mesh.init("--parallel 0").exits(2);
+    mesh.init("--parallel 1 --remote-context *")
+        .success()
+        .complains("Nothing changed");
+}
+
+#[test]
+fn a_cluster_that_is_named_twice_is_worked_once() {
+    let mgmt = ControlPlane::shared().cluster("mgmt");
+    let east = ControlPlane::shared().cluster("east");
+    let kubeconfig = Kubeconfig::new()
+        .context("mgmt", mgmt)
+        .context("mgmt-again", mgmt)
+        .context("east", east);
+    let mesh = Mesh::with(&kubeconfig.current("mgmt"));
+    let done = mesh.init(
+        "--remote-context east --remote-context mgmt --remote-context east --remote-context mgmt-again",
+    );
+    mesh.assert_reports(
+        done.success(),
+        &[
+            ("mgmt", "created created created created"),
+            ("east", "created created"),
+        ],
+    );
+    done.complains("context \"mgmt-again\" leads to the same server as \"mgmt\": worked on once\n");
+}
+
+#[test]
+fn files_of_remotes_are_loaded_apart() {
+    let control_plane = ControlPlane::shared();
+    let of = |context, cluster| Kubeconfig::new().context(context, control_plane.cluster(cluster));
+    let mesh = Mesh::with(&of("mgmt", "mgmt").current("mgmt"));
+    // As k3s names them: in merged files, the first would win.
+    for cluster in ["east", "west"] {
+        let file = of("default", cluster).current("default");
+        mesh.shell
+            .write(&format!("{cluster}.yaml"), file.to_json().to_string());
+    }
+    let files = "--remote-kubeconfig east.yaml --remote-kubeconfig west.yaml";
+    mesh.init(&format!("{files} --remote-context default"))
+        .exits(2)
+        .complains(
+            "error: context \"default\" is in several kubeconfig files\n  \
+             hint: say which: east.yaml:default or west.yaml:default\n",
+        );
+    mesh.init(&format!("{files} --remote-context dflt"))
+        .exits(2)
+        .complains("known contexts: mgmt, default\n");
+    mesh.init("--remote-kubeconfig north.yaml")
+        .exits(1)
+        .complains("error: cannot load kubeconfig north.yaml: ");
+    mesh.is_absent("mgmt");
+
+    let one = mesh.init(&format!("{files} --remote-context west.yaml:def*"));
+    assert_eq!(reported(one.success()), ["mgmt", "west.yaml:default"]);
+    let all = mesh.init(files);
+    let contexts = ["mgmt", "east.yaml:default", "west.yaml:default"];
+    assert_eq!(reported(all.success()), contexts);
+    for (cluster, created) in [("east", true), ("west", false)] {
+        let row = format!("{cluster}.yaml:default   namespace/{}", mesh.namespace);
+        let line = all.stdout.lines().find(|line| line.starts_with(&row));
+        assert_eq!(line.expect("is reported").ends_with("created"), created, "{all}");
+        let [config, namespace] = [&format!("{cluster}.yaml"), &mesh.namespace];
+        let get = [
+            "--kubeconfig",
+            config,
+            "-n",
+            namespace,
+            "get",
+            "secrets",
+            "-o",
+            "name",
+        ];
+        mesh.shell
+            .kubectl(&get)
+            .success()
+            .prints("secret/relay-root-tls-secret");
+    }
+}
