@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     Error, ExitCode, Result, apply,
     args::{ClusterArgs, DryRun},
-    cluster::{Cluster, ObjectRef, Writer},
+    cluster::{Cluster, Conflicts, ObjectRef, Writer},
     exposure,
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan, Presence, Step},
@@ -100,8 +100,16 @@ async fn change_istio(
         let live = cluster.get::<Value>(&object).await;
         let action = match live.map_err(|e| e.hint(istio::HINT))? {
             Some(live) if istio::holds(&live, &document) => Action::Unchanged,
-            Some(_) => Action::Apply(Manifest::new(document.clone()), Presence::Present),
-            None => Action::Apply(Manifest::new(document.clone()), Presence::Absent),
+            Some(_) => Action::Apply(
+                Manifest::new(document.clone()),
+                Presence::Present,
+                Conflicts::Refused,
+            ),
+            None => Action::Apply(
+                Manifest::new(document.clone()),
+                Presence::Absent,
+                Conflicts::Refused,
+            ),
         };
         Ok((Step { object, action }, document))
     });

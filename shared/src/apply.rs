@@ -37,6 +37,8 @@ pub enum Outcome {
     Created,
     /// It was there and is changed.
     Configured,
+    /// It was there, and now is not.
+    Deleted,
     /// It already was as it should be.
     Unchanged,
     /// It is as it was, as far as we know.
@@ -69,7 +71,7 @@ impl Report {
                     not_tried = true;
                     None
                 }
-                Outcome::Created | Outcome::Configured | Outcome::Unchanged => None,
+                Outcome::Created | Outcome::Configured | Outcome::Deleted | Outcome::Unchanged => None,
             }));
             failed += usize::from(causes.len() > before);
         }
@@ -166,7 +168,8 @@ async fn apply_step(
         Action::Unchanged => return (object, Outcome::Unchanged),
         Action::Create(manifest) => cluster.create(&object, manifest, writer).await,
         Action::Merge(manifest) => cluster.merge(&object, manifest, writer).await,
-        Action::Apply(manifest, _) => cluster.apply(&object, manifest, writer).await,
+        Action::Apply(manifest, _, conflicts) => cluster.apply(&object, manifest, *conflicts, writer).await,
+        Action::Delete(preconditions) => cluster.delete(&object, preconditions, writer).await,
     };
     progress.advance();
     let outcome = written.map_or_else(Outcome::Failed, |()| done(&action));
@@ -176,8 +179,9 @@ async fn apply_step(
 /// What has become of an object once its action is carried out.
 fn done(action: &Action) -> Outcome {
     match action {
-        Action::Create(_) | Action::Apply(_, Presence::Absent) => Outcome::Created,
-        Action::Merge(_) | Action::Apply(_, Presence::Present) => Outcome::Configured,
+        Action::Create(_) | Action::Apply(_, Presence::Absent, _) => Outcome::Created,
+        Action::Merge(_) | Action::Apply(_, Presence::Present, _) => Outcome::Configured,
+        Action::Delete(_) => Outcome::Deleted,
         Action::Unchanged => Outcome::Unchanged,
     }
 }

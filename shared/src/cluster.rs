@@ -11,8 +11,8 @@ use k8s_openapi::{
 use kube::{
     Client, Resource,
     api::{
-        ApiResource, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams,
-        ValidationDirective,
+        ApiResource, DeleteParams, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams,
+        PostParams, Preconditions, ValidationDirective,
     },
     core::{Request, Status},
 };
@@ -46,6 +46,15 @@ pub struct Writer {
     pub manager: &'static str,
     /// Whether the server checks the write without keeping it.
     pub dry_run: bool,
+}
+
+/// What to do about a field that another manager has set to another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflicts {
+    /// Fail, and name the manager.
+    Refused,
+    /// Set it, and take it from its manager: somebody asked for that.
+    Overridden,
 }
 
 /// Names one object: its kind, its namespace if it has one, its name.
@@ -172,17 +181,44 @@ impl Cluster {
         self.write(object, request).await
     }
 
-    /// Applies an object on the server's side, never by force.
-    pub async fn apply(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+    /// Applies an object on the server's side; by force only where conflicts are to
+    /// be overridden.
+    pub async fn apply(
+        &self,
+        object: &ObjectRef,
+        manifest: &Manifest,
+        conflicts: Conflicts,
+        writer: Writer,
+    ) -> Result<()> {
         let params = PatchParams {
             dry_run: writer.dry_run,
+            force: conflicts == Conflicts::Overridden,
             field_manager: Some(writer.manager.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
-            ..Default::default()
         };
         let request = object.request().patch(&object.name, &params, &Patch::Apply(()));
         let request = request.map(|r| r.map(|_| manifest.to_json()));
         self.write(object, request).await
+    }
+
+    /// Deletes an object, if it still is what was read; one that is gone already is
+    /// no error.
+    pub async fn delete(
+        &self,
+        object: &ObjectRef,
+        preconditions: &Preconditions,
+        writer: Writer,
+    ) -> Result<()> {
+        let params = DeleteParams {
+            dry_run: writer.dry_run,
+            preconditions: Some(preconditions.clone()),
+            ..Default::default()
+        };
+        let request = object.request().delete(&object.name, &params);
+        match self.send::<IgnoredAny>(request).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(|_| ()).map_err(|e| self.error(e).object(object)),
+        }
     }
 
     async fn write(
@@ -234,9 +270,16 @@ impl Cluster {
     fn error(&self, error: kube::Error) -> Error {
         let error = match error {
             kube::Error::Api(status) if status.reason == "Conflict" => {
-                Error::from_server(&status.reason, status.message).hint(
-                    "someone else changed or owns it: see `kubectl get --show-managed-fields`, and run again",
-                )
+                // Only where fields of other managers are at stake are there causes.
+                let owned = status
+                    .details
+                    .as_ref()
+                    .is_some_and(|details| !details.causes.is_empty());
+                let hint = match owned {
+                    true => "leave it to whoever that is, or take these fields over with --force-conflicts",
+                    false => "someone else changed it just now: run the same command again",
+                };
+                Error::from_server(&status.reason, status.message).hint(hint)
             }
             kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
             error => match chain(&error).find_map(|e| e.downcast_ref::<Failure>()) {

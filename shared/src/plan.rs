@@ -1,7 +1,9 @@
 //! What is to be written, decided before anything is.
 
+use kube::api::Preconditions;
+
 use crate::{
-    cluster::{Cluster, ObjectRef},
+    cluster::{Cluster, Conflicts, ObjectRef},
     manifest::Manifest,
 };
 
@@ -37,8 +39,11 @@ pub enum Action {
     Create(Manifest),
     /// It is there and some fields change, if it still is the version that was read.
     Merge(Manifest),
-    /// It is applied on the server's side; the flag says whether it is there already.
-    Apply(Manifest, Presence),
+    /// It is applied on the server's side; the flags say whether it is there already
+    /// and what becomes of fields that someone else set otherwise.
+    Apply(Manifest, Presence, Conflicts),
+    /// It is deleted, if it still is the version that was read.
+    Delete(Preconditions),
     /// It is as it should be, and no request is sent.
     Unchanged,
 }
@@ -79,8 +84,10 @@ impl Step {
     /// What would be sent, if anything is.
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.action {
-            Action::Create(manifest) | Action::Merge(manifest) | Action::Apply(manifest, _) => Some(manifest),
-            Action::Unchanged => None,
+            Action::Create(manifest) | Action::Merge(manifest) | Action::Apply(manifest, ..) => {
+                Some(manifest)
+            }
+            Action::Delete(_) | Action::Unchanged => None,
         }
     }
 }

@@ -77,6 +77,7 @@ pub fn report(report: &Report, dry_run: DryRun) -> String {
             let outcome = match outcome {
                 Outcome::Created => "created",
                 Outcome::Configured => "configured",
+                Outcome::Deleted => "deleted",
                 Outcome::Unchanged => "unchanged",
                 Outcome::Failed(_) => "failed",
                 Outcome::NotTried => "not tried",
