@@ -9,9 +9,14 @@ use std::{
 
 use relay_shared::{Error, Result};
 use tempfile::NamedTempFile;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::{inspect::Certificate, material::Material, pki::PrivateKey, secrets::Role};
+use crate::{
+    certificate::Certificate,
+    key::{PrivateKey, StoredKey},
+    material::Material,
+    secrets::Role,
+};
 
 /// The pairs of a PKI directory.
 #[derive(Default)]
@@ -105,11 +110,7 @@ impl Pair {
         let key = match read_file(&path)? {
             None => None,
             Some(text) => {
-                let text = String::from_utf8(text.to_vec()).map_err(|e| {
-                    e.into_bytes().zeroize();
-                    not_as_expected(&path, "is not PEM")
-                })?;
-                let key = PrivateKey::from_pem(Zeroizing::new(text));
+                let key = StoredKey::plain(&text);
                 Some(key.map_err(|defect| not_as_expected(&path, &defect))?)
             }
         };

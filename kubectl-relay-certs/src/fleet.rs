@@ -21,8 +21,8 @@ use relay_shared::{
 use serde_json::json;
 
 use crate::{
+    certificate::Certificate,
     directory::Pair,
-    inspect::Certificate,
     material::Material,
     secrets::{self, Live, Role},
 };

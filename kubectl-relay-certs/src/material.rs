@@ -7,9 +7,10 @@ use relay_shared::{Error, Result, relay::RelayHost};
 use time::OffsetDateTime;
 
 use crate::{
+    certificate::Certificate,
     directory::{Pair, Pairs},
-    inspect::Certificate,
-    pki::{Bits, PrivateKey, Root, Server, Signing},
+    issue::{Root, Server, Signing},
+    key::{Algorithm, Bits, PrivateKey},
     secrets::{Contents, Role},
 };
 
@@ -57,7 +58,7 @@ enum NewKey {
     /// An interrupted run left it.
     Left(PrivateKey),
     /// It has to be made.
-    Make(Bits),
+    Make(Algorithm),
 }
 
 /// All that goes into the clusters, and what of it is new.
@@ -89,7 +90,7 @@ pub(crate) fn decide(found: Found, host: &RelayHost, now: OffsetDateTime) -> Res
         }
     }
     let root = match agreed(roots)? {
-        None => RootSource::Issue(NewKey::from(pairs.root.key, Bits::Rsa4096)),
+        None => RootSource::Issue(NewKey::from(pairs.root.key, Algorithm::Rsa(Bits::Rsa4096))),
         Some((place, roots)) => {
             if let Some(defect) = roots.iter().find_map(|root| root.root_defect(now)) {
                 return Err(Error::new(format!("the root certificate of {place} {defect}"))
@@ -205,7 +206,7 @@ fn choose(
         }
     }
     match (pair.certificate, pair.key) {
-        (None, key) => Ok(Source::Issue(NewKey::from(key, Bits::Rsa2048))),
+        (None, key) => Ok(Source::Issue(NewKey::from(key, Algorithm::Rsa(Bits::Rsa2048)))),
         (Some(_), None) => Err(Error::new(format!("{place} is there and its key is not"))
             .hint("put the key back, or move the certificate away to have a new one issued")),
         (Some(certificate), Some(key)) => {
@@ -223,14 +224,14 @@ fn choose(
 }
 
 impl NewKey {
-    fn from(left: Option<PrivateKey>, bits: Bits) -> Self {
-        left.map_or(Self::Make(bits), Self::Left)
+    fn from(left: Option<PrivateKey>, algorithm: Algorithm) -> Self {
+        left.map_or(Self::Make(algorithm), Self::Left)
     }
 
     fn key(self) -> Result<PrivateKey, String> {
         match self {
             Self::Left(key) => Ok(key),
-            Self::Make(bits) => PrivateKey::generate(bits),
+            Self::Make(algorithm) => PrivateKey::generate(algorithm),
         }
     }
 }
@@ -377,20 +378,19 @@ fn fingerprints(certificates: &[Certificate]) -> String {
 #[cfg(test)]
 mod tests {
     use time::{Duration, macros::datetime};
-    use zeroize::Zeroizing;
 
     use super::*;
+    use crate::key::StoredKey;
 
     const NOW: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 
     /// A fast key: what is decided does not depend on the algorithm.
     fn key() -> PrivateKey {
-        let pair = rcgen::KeyPair::generate().expect("P-256 can be generated");
-        PrivateKey::from_pem(Zeroizing::new(pair.serialize_pem())).expect("was just written")
+        PrivateKey::generate(Algorithm::EcdsaP256).expect("P-256 can be generated")
     }
 
     fn copy(key: &PrivateKey) -> PrivateKey {
-        PrivateKey::from_pem(key.pem().clone()).expect("was read before")
+        StoredKey::plain(key.pem().as_bytes()).expect("was read before")
     }
 
     fn host() -> RelayHost {

@@ -11,9 +11,13 @@ use relay_shared::{
     relay,
 };
 use serde_json::{Value, json};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::{directory::Pair, inspect::Certificate, pki::PrivateKey};
+use crate::{
+    certificate::Certificate,
+    directory::Pair,
+    key::{PrivateKey, StoredKey},
+};
 
 const CA: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
@@ -80,11 +84,9 @@ impl Live {
         let certificate = data
             .get(CERTIFICATE)
             .and_then(|crt| Certificate::all_from_pem(&crt.0).ok()?.into_iter().next());
-        let key = data.remove(KEY).and_then(|key| {
-            let pem = String::from_utf8(key.0);
-            let pem = pem.map_err(|e| e.into_bytes().zeroize()).ok()?;
-            PrivateKey::from_pem(Zeroizing::new(pem)).ok()
-        });
+        let key = data
+            .remove(KEY)
+            .and_then(|key| StoredKey::plain(&Zeroizing::new(key.0)).ok());
         Self {
             metadata: secret.metadata,
             roots,

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use relay_tests::{ControlPlane, Kubeconfig, fixtures};
 use serde_json::{Value, json};
 
@@ -68,6 +69,10 @@ fn keys_that_an_interrupted_run_left_get_their_certificates() {
     mesh.init(flags).success();
     let files = mesh.files("relay-pki");
     assert!(keys.iter().all(|(name, key)| files[name] == *key));
+    // The secret holds PKCS#8, which everybody reads.
+    let pkcs8 = mesh.openssl("pkey -in relay-pki/relay-server-tls.key");
+    mesh.shell
+        .write("relay-pki/relay-server-tls.key", &pkcs8.success().stdout);
     assert_files_are_the_secrets(&mesh);
     for (name, old) in ["root", "server-tls", "tls-signing"].into_iter().zip(old) {
         let (crt, key) = (
@@ -207,11 +212,16 @@ fn what_the_pages_script_made_is_kept() {
         ]
         .map(|(c, s)| mesh.data(c, s))
     };
-    let before = data();
+    let mut before = data();
     for context in ["mgmt", "east"] {
         mesh.kubectl(context, "delete secrets --all");
     }
     mesh.init(flags).success();
+    for (secret, name) in before.iter_mut().zip(["server-tls", "tls-signing"]) {
+        // Its keys as PKCS#8, which everybody reads.
+        let pkcs8 = mesh.openssl(&format!("pkey -in page/relay-{name}.key"));
+        secret["tls.key"] = STANDARD.encode(&pkcs8.success().stdout).into();
+    }
     assert_eq!(data(), before);
     assert_eq!(mesh.files("page"), files);
     assert_eq!(mesh.home(), ["kubeconfig", "page"]);

@@ -9,7 +9,7 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, x509::SubjectPublicKeyInfo,
 };
 
-use crate::pki::PrivateKey;
+use crate::key::PrivateKey;
 
 /// One X.509 certificate. Two are equal if their DER is.
 #[derive(Clone, PartialEq, Eq)]

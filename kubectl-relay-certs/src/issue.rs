@@ -1,29 +1,21 @@
-//! Makes keys and certificates. Each role is a type of its own, so that a leaf
+//! Issues certificates. Each role is a type of its own, so that a leaf
 //! cannot sign and a root cannot serve.
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize, SanType, SerialNumber,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use relay_shared::relay::{self, RelayHost};
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
 
-use crate::inspect::Certificate;
+use crate::{certificate::Certificate, key::PrivateKey};
 
 /// How long a certificate is valid, as on the page.
 const LIFETIME: Duration = Duration::days(3650);
 
 /// For clusters whose clocks are behind ours.
 const BACKDATED: Duration = Duration::minutes(5);
-
-/// A private key. It is wiped when it is dropped, and has no Debug.
-pub(crate) struct PrivateKey {
-    pem: Zeroizing<String>,
-    pair: Zeroizing<KeyPair>,
-    public: Vec<u8>,
-}
 
 /// The root, with the key that everything else is issued by.
 pub(crate) struct Root {
@@ -43,63 +35,13 @@ pub(crate) struct Signing {
     pub(crate) key: PrivateKey,
 }
 
-/// How large an RSA key is, in bits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Bits {
-    Rsa2048,
-    Rsa4096,
-}
-
-impl PrivateKey {
-    /// Makes a new key; that of a root takes about a second.
-    pub(crate) fn generate(bits: Bits) -> Result<Self, String> {
-        let size = match bits {
-            Bits::Rsa2048 => RsaKeySize::_2048,
-            Bits::Rsa4096 => RsaKeySize::_4096,
-        };
-        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size).map_err(|e| e.to_string())?;
-        let pem = Zeroizing::new(pair.serialize_pem().replace("\r\n", "\n"));
-        Ok(Self::new(pem, pair))
-    }
-
-    /// Reads a key from PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
-    ///
-    /// # Errors
-    /// Says what it is not, as the end of a sentence about the key.
-    pub(crate) fn from_pem(pem: Zeroizing<String>) -> Result<Self, String> {
-        match KeyPair::from_pem(&pem) {
-            Ok(pair) => Ok(Self::new(pem, pair)),
-            Err(_) if pem.contains("ENCRYPTED") => Err("is encrypted".to_owned()),
-            Err(_) => Err("is not a private key that we can read".to_owned()),
-        }
-    }
-
-    fn new(pem: Zeroizing<String>, pair: KeyPair) -> Self {
-        Self {
-            pem,
-            public: pair.subject_public_key_info(),
-            pair: Zeroizing::new(pair),
-        }
-    }
-
-    /// The key itself, as PEM.
-    pub(crate) fn pem(&self) -> &Zeroizing<String> {
-        &self.pem
-    }
-
-    /// The DER of its SubjectPublicKeyInfo.
-    pub(crate) fn public_key(&self) -> &[u8] {
-        &self.public
-    }
-}
-
 impl Root {
     /// Issues a root to a key.
     pub(crate) fn new(key: PrivateKey, namespace: &str, now: OffsetDateTime) -> Result<Self, String> {
         let mut params = params("relay-root", &relay::common_name("relay-root", namespace), now)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issued = params.self_signed(&*key.pair).map_err(|e| e.to_string())?;
+        let issued = params.self_signed(key.pair()).map_err(|e| e.to_string())?;
         let certificate = Certificate::from_der(issued.der().to_vec())?;
         checked(certificate.root_defect(now))?;
         Ok(Self { certificate, key })
@@ -158,8 +100,8 @@ impl Root {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         let root = self.certificate.der().into();
-        let issuer = Issuer::from_ca_cert_der(&root, &*self.key.pair).map_err(|e| e.to_string())?;
-        let issued = params.signed_by(&*key.pair, &issuer).map_err(|e| e.to_string())?;
+        let issuer = Issuer::from_ca_cert_der(&root, self.key.pair()).map_err(|e| e.to_string())?;
+        let issued = params.signed_by(key.pair(), &issuer).map_err(|e| e.to_string())?;
         Certificate::from_der(issued.der().to_vec())
     }
 }
