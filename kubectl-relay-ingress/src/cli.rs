@@ -1,9 +1,11 @@
 //! The command line of `kubectl relay-ingress`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
     about::About,
-    args::{ClusterArgs, DryRun, ServiceArgs},
+    args::{self, ClusterArgs, DryRun, ServiceArgs},
     output::ObjectOutput,
 };
 
@@ -23,13 +25,27 @@ pub(crate) enum Command {
     /// Expose the relay server; a second run changes nothing
     #[command(after_help = "\
 Examples:
-  # Ask the cloud for a load balancer
-  kubectl relay-ingress apply --via loadbalancer
+  # Ask the cloud for a load balancer, an internal one
+  kubectl relay-ingress apply --via loadbalancer \\
+    --service-annotation networking.gke.io/load-balancer-type=Internal
 
   # Pass TLS through the Istio ingress gateway; look at it first
   kubectl relay-ingress apply --via istio --dry-run=client -o yaml
-  kubectl relay-ingress apply --via istio")]
+  kubectl relay-ingress apply --via istio
+
+  # Through a gateway that Istio's Helm chart installed
+  kubectl relay-ingress apply --via istio --gateway-selector istio=ingress")]
     Apply(ApplyArgs),
+
+    /// Take back what apply did, and nothing else
+    #[command(after_help = "\
+Examples:
+  # See what would go
+  kubectl relay-ingress delete --dry-run=server
+
+  # The Service gets its former type back, our Gateways and routes are deleted
+  kubectl relay-ingress delete")]
+    Delete(DeleteArgs),
 
     #[command(flatten)]
     About(About),
@@ -45,8 +61,29 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_enum, default_value_t = DryRun::None)]
     pub(crate) dry_run: DryRun,
 
+    /// Take fields over that another manager has set to another value
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
+
     #[command(flatten)]
     pub(crate) output: ObjectOutput,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    /// Annotation for the relay server's Service, which clouds read; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, help_heading = "Relay")]
+    pub(crate) service_annotation: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// What to do instead of writing
+    #[arg(long, value_enum, default_value_t = DryRun::None)]
+    pub(crate) dry_run: DryRun,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
@@ -58,6 +95,101 @@ pub(crate) struct ApplyArgs {
 pub(crate) enum Via {
     /// A load balancer of the relay server's own
     LoadBalancer,
+    /// A port of the relay server's own on every node
+    NodePort,
     /// The Istio ingress gateway, which passes TLS through
     Istio,
+}
+
+/// What leads through a gateway to the relay server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Gateway")]
+pub(crate) struct GatewayArgs {
+    /// Labels of the ingress gateway's pods
+    #[arg(long, value_name = "LABELS", default_value = "istio=ingressgateway", value_parser = selector)]
+    pub(crate) gateway_selector: BTreeMap<String, String>,
+
+    /// Namespace of the Gateway and of what routes from it [default: the relay's]
+    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace, add = args::namespaces())]
+    pub(crate) gateway_namespace: Option<String>,
+
+    /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]
+    #[arg(long, value_name = "NAME", value_parser = dns_name)]
+    pub(crate) host: Option<String>,
+
+    /// Port of the gateway that agents dial
+    #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+
+    /// Name of the objects
+    #[arg(long, value_name = "NAME", default_value = "gloo-mesh-ingress", value_parser = args::label)]
+    pub(crate) name: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Labels as kubectl writes them, `KEY=VALUE` separated by commas; a Gateway
+/// selects by equality alone.
+fn selector(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let labels = text.split(',').map(|label| pair(label.trim()));
+    labels
+        .collect::<Result<_, _>>()
+        .map_err(|_| "expected KEY=VALUE,…".to_owned())
+}
+
+/// A name that a client may ask for in its handshake (RFC 6066, section 3).
+fn dns_name(text: &str) -> Result<String, String> {
+    match text.len() <= 253 && text.split('.').all(|label| args::label(label).is_ok()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a DNS name, in lower case and without wildcards".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_labels() {
+        #[track_caller]
+        fn check(text: &str, want: Option<&[(&str, &str)]>) {
+            let want = want.map(|labels| {
+                let owned = labels
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+                owned.collect()
+            });
+            assert_eq!(selector(text).ok(), want);
+        }
+        check("istio=ingress", Some(&[("istio", "ingress")]));
+        check("app=gw, istio=", Some(&[("app", "gw"), ("istio", "")]));
+        check("", None);
+        check("istio", None);
+        check("=x", None);
+        check("a=b,", None);
+    }
+
+    #[test]
+    fn hosts_are_dns_names() {
+        for good in ["relay", "enterprise-networking.gloo-mesh", "a.b.example.com"] {
+            assert_eq!(dns_name(good).expect("is one"), good);
+        }
+        for bad in [
+            "",
+            "*.gloo-mesh",
+            "a..b",
+            "a.",
+            "Relay",
+            "a_b",
+            "192.0.2.1:443",
+            &"a.".repeat(127),
+        ] {
+            assert!(dns_name(bad).is_err(), "{bad:?}");
+        }
+    }
 }

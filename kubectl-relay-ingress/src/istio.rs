@@ -2,14 +2,10 @@
 //! gateway to the relay server, TLS untouched: the page's two documents.
 
 use kube::api::ApiResource;
-use relay_shared::{cluster::ObjectRef, relay::RelayHost};
+use relay_shared::cluster::ObjectRef;
 use serde_json::{Value, json};
 
-/// The name of both objects.
-const NAME: &str = "gloo-mesh-ingress";
-
-/// The port of the ingress gateway that serves TLS.
-const TLS_PORT: u16 = 443;
+use crate::target::Target;
 
 /// What to do where the cluster does not know these objects.
 pub(crate) const HINT: &str =
@@ -18,49 +14,54 @@ pub(crate) const HINT: &str =
 const GROUP: &str = "networking.istio.io";
 const VERSION: &str = "v1alpha3";
 
-/// The two objects, in the order they are shown, that lead to a port of a relay
-/// server.
-pub(crate) fn objects(host: &RelayHost, port: u16) -> [(ObjectRef, Value); 2] {
-    let namespace = host.namespace();
-    let metadata = json!({ "name": NAME, "namespace": namespace });
+/// The two objects, in the order they are shown.
+pub(crate) fn objects(target: &Target) -> [(ObjectRef, Value); 2] {
+    let Target {
+        host,
+        port,
+        namespace,
+        ..
+    } = target;
     let gateway = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "Gateway",
-        "metadata": metadata,
+        "metadata": target.metadata(),
         "spec": {
-            "selector": { "istio": "ingressgateway" },
+            "selector": target.selector,
             "servers": [{
-                "port": { "number": TLS_PORT, "name": "https", "protocol": "HTTPS" },
+                "port": { "number": port, "name": "https", "protocol": "HTTPS" },
                 "tls": { "mode": "PASSTHROUGH" },
-                "hosts": [host.to_string()],
+                "hosts": [host],
             }],
         },
+    });
+    let destination = json!({
+        "host": target.relay.cluster_local(),
+        "port": { "number": target.relay_port },
     });
     let virtual_service = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "VirtualService",
-        "metadata": metadata,
+        "metadata": target.metadata(),
         "spec": {
-            "hosts": [host.to_string()],
-            "gateways": [format!("{namespace}/{NAME}")],
+            "hosts": [host],
+            "gateways": [format!("{namespace}/{}", target.name)],
             "tls": [{
-                "match": [{ "port": TLS_PORT, "sniHosts": [host.to_string()] }],
-                "route": [{
-                    "destination": { "host": host.cluster_local(), "port": { "number": port } },
-                }],
+                "match": [{ "port": port, "sniHosts": [host] }],
+                "route": [{ "destination": destination }],
             }],
         },
     });
     [
-        (object("Gateway", "gateways", namespace), gateway),
+        (object("Gateway", "gateways", target), gateway),
         (
-            object("VirtualService", "virtualservices", namespace),
+            object("VirtualService", "virtualservices", target),
             virtual_service,
         ),
     ]
 }
 
-fn object(kind: &str, plural: &str, namespace: &str) -> ObjectRef {
+fn object(kind: &str, plural: &str, target: &Target) -> ObjectRef {
     let resource = ApiResource {
         group: GROUP.to_owned(),
         version: VERSION.to_owned(),
@@ -68,39 +69,5 @@ fn object(kind: &str, plural: &str, namespace: &str) -> ObjectRef {
         kind: kind.to_owned(),
         plural: plural.to_owned(),
     };
-    ObjectRef::dynamic(resource, namespace, NAME)
-}
-
-/// Whether everything we would apply is there already. What the object has
-/// beyond it is someone else's.
-pub(crate) fn holds(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, value)| live.get(key).is_some_and(|found| holds(found, value))),
-        // A list without keys has one owner: it is ours as a whole, or not.
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len() && live.iter().zip(wanted).all(|(l, w)| holds(l, w))
-        }
-        _ => live == wanted,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_holds_what_is_applied() {
-        #[track_caller]
-        fn check(live: Value, wanted: Value, want: bool) {
-            assert_eq!(holds(&live, &wanted), want);
-        }
-        check(json!({"a": 1, "b": 2}), json!({"a": 1}), true);
-        check(json!({"a": 1}), json!({"a": 2}), false);
-        check(json!({"a": 1}), json!({"a": 1, "b": 2}), false);
-        check(json!({"a": [{"x": 1, "y": 2}]}), json!({"a": [{"x": 1}]}), true);
-        check(json!({"a": [1, 2]}), json!({"a": [1]}), false);
-        check(json!({"a": {}}), json!({"a": []}), false);
-    }
+    ObjectRef::dynamic(resource, &target.namespace, &target.name)
 }

@@ -1,10 +1,15 @@
 //! `kubectl relay-ingress`: exposes the relay server of a management cluster to
 //! the agents in other clusters.
 
+mod apply;
+mod change;
 mod cli;
+mod delete;
+mod diff;
 mod istio;
 mod run;
 mod service;
+mod target;
 
 use relay_shared::runtime;
 

@@ -1,81 +1,337 @@
-//! What changes about the relay server's own Service.
+//! What changes about the relay server's own Service, and how it is taken back.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::relay;
+use relay_shared::{Error, Result, relay};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The merge patch that gives a Service a type, or `None` where it has that type.
+/// The annotation that keeps what we changed, and what it was before.
+pub(crate) const CHANGED: &str = "kubectl-relay-ingress/changed";
+
+/// What we changed about a Service.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changed {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_: Option<Change>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, Change>,
+}
+
+/// A value before and after; there may have been none.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    to: String,
+}
+
+impl Change {
+    /// Goes on to another value; what it was before us stays.
+    fn record(known: Option<Self>, now: Option<&str>, to: &str) -> Self {
+        let from = match known {
+            Some(known) => known.from,
+            None => now.map(str::to_owned),
+        };
+        Self {
+            from,
+            to: to.to_owned(),
+        }
+    }
+}
+
+/// The merge patch that gives a Service a type and annotations, or `None` where it
+/// has them.
 ///
-/// Server-side apply of this one field would conflict with whoever installed the
+/// Server-side apply of these fields would conflict with whoever installed the
 /// Service. The patch carries the version that was read instead, so that a
 /// change in between is refused.
-pub(crate) fn retype(service: &Service, type_: &str) -> Option<Value> {
-    let current = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
-    (current != Some(type_)).then(|| {
-        json!({
-            "metadata": { "resourceVersion": service.metadata.resource_version },
-            "spec": { "type": type_ },
-        })
+///
+/// # Errors
+/// If it is a Service of a kind that cannot be exposed, or our own annotation was
+/// tampered with.
+pub(crate) fn expose(
+    service: &Service,
+    type_: &str,
+    annotations: &[(String, String)],
+) -> Result<Option<Value>> {
+    let current = type_of(service);
+    if current == "ExternalName" {
+        return Err(
+            Error::new("its type is ExternalName, so there is no server behind it to expose")
+                .hint("name the relay server's own Service with --service"),
+        );
+    }
+    let mut changed = changed(service)?.unwrap_or_default();
+    let mut patch = Patch::new(service);
+    if current != type_ {
+        changed.type_ = Some(Change::record(changed.type_.take(), Some(current), type_));
+        patch.set_type(type_);
+    }
+    for (key, value) in annotations {
+        let now = annotation(service, key);
+        if now != Some(value) {
+            let known = changed.annotations.remove(key);
+            let change = Change::record(known, now, value);
+            changed.annotations.insert(key.clone(), change);
+            patch.annotate(key, Some(value));
+        }
+    }
+    if patch.is_empty() {
+        return Ok(None);
+    }
+    let kept = serde_json::to_string(&changed).expect("text can always be written as JSON");
+    patch.annotate(CHANGED, Some(&kept));
+    Ok(Some(patch.0))
+}
+
+/// The merge patch that takes back what [`expose`] changed, or `None` where it
+/// changed nothing. What somebody else has changed since stays.
+///
+/// # Errors
+/// If our own annotation was tampered with.
+pub(crate) fn restore(service: &Service) -> Result<Option<Value>> {
+    let Some(changed) = changed(service)? else {
+        return Ok(None);
+    };
+    let mut patch = Patch::new(service);
+    if let Some(Change { from: Some(from), to }) = &changed.type_
+        && type_of(service) == to
+    {
+        patch.set_type(from);
+    }
+    for (key, Change { from, to }) in &changed.annotations {
+        if annotation(service, key) == Some(to) {
+            patch.annotate(key, from.as_deref());
+        }
+    }
+    patch.annotate(CHANGED, None);
+    Ok(Some(patch.0))
+}
+
+struct Patch(Value);
+
+impl Patch {
+    fn new(service: &Service) -> Self {
+        Self(json!({ "metadata": { "resourceVersion": service.metadata.resource_version } }))
+    }
+
+    fn set_type(&mut self, type_: &str) {
+        self.0["spec"] = json!({ "type": type_ });
+    }
+
+    fn annotate(&mut self, key: &str, value: Option<&str>) {
+        self.0["metadata"]["annotations"][key] = json!(value);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.get("spec").is_none() && self.0["metadata"].get("annotations").is_none()
+    }
+}
+
+fn type_of(service: &Service) -> &str {
+    let spec = service.spec.as_ref();
+    spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP")
+}
+
+fn annotation<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
+    let annotations = service.metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
+fn changed(service: &Service) -> Result<Option<Changed>> {
+    let Some(text) = annotation(service, CHANGED) else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_str(text).map(Some);
+    parsed.map_err(|e| {
+        Error::new(format!(
+            "its annotation {CHANGED:?} is not what this tool wrote: {e}"
+        ))
+        .hint("set the type of the Service by hand, and remove that annotation")
     })
 }
 
-/// The Service as it is once it has a type, the way kubectl shows objects.
-pub(crate) fn with_type(mut service: Service, type_: &str) -> Value {
+/// The Service as a patch makes it, the way kubectl shows objects.
+pub(crate) fn patched(service: &Service, patch: Option<&Value>) -> Value {
+    let mut service = service.clone();
     service.metadata.managed_fields = None;
-    service.spec.get_or_insert_default().type_ = Some(type_.to_owned());
-    serde_json::to_value(service).expect("a Service can always be written as JSON")
+    let mut document = serde_json::to_value(service).expect("a Service can always be written as JSON");
+    if let Some(patch) = patch {
+        merge(&mut document, patch);
+    }
+    document
 }
 
-/// The number of the relay server's gRPC port: the one named so, else the only
-/// one, else the page's.
-pub(crate) fn grpc_port(service: Option<&Service>) -> u16 {
-    let ports = service
-        .and_then(|service| service.spec.as_ref()?.ports.as_deref())
-        .unwrap_or_default();
-    let named = ports
-        .iter()
-        .find(|port| port.name.as_deref() == Some(relay::PORT_NAME));
-    let port = named.or(match ports {
-        [only] => Some(only),
-        _ => None,
-    });
-    port.and_then(|port| u16::try_from(port.port).ok())
-        .unwrap_or(relay::PORT)
+/// Applies a merge patch (RFC 7386).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        match value {
+            Value::Null => {
+                target.as_object_mut().expect("is one").remove(key);
+            }
+            value => merge(&mut target[key], value),
+        }
+    }
+}
+
+/// The Helm values that hold the Service's type, of the releases it may be from: 1.x
+/// calls it `enterprise-networking`, and 2.3 renamed the value of 2.x.
+pub(crate) fn helm_values(service: &str, version: Option<&str>) -> &'static [&'static str] {
+    const V2: [&str; 2] = ["glooMeshMgmtServer.serviceType", "glooMgmtServer.serviceType"];
+    if service == relay::SERVICES[0] {
+        return &["enterprise-networking.enterpriseNetworking.serviceType"];
+    }
+    let mut numbers = version.unwrap_or_default().trim_start_matches('v').split('.');
+    match (
+        numbers.next(),
+        numbers.next().and_then(|minor| minor.parse().ok()),
+    ) {
+        (Some("2"), Some(0..=2)) => &V2[..1],
+        (Some("2"), Some(3_u32..)) => &V2[1..],
+        _ => &V2,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn service(spec: Value) -> Service {
-        serde_json::from_value(json!({ "metadata": { "resourceVersion": "7" }, "spec": spec }))
+    fn service(type_: &str, annotations: Value) -> Service {
+        let metadata = json!({ "resourceVersion": "7", "annotations": annotations });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": { "type": type_ } }))
             .expect("is a service")
     }
 
-    #[test]
-    fn a_type_is_changed_once() {
-        let patch = retype(&service(json!({ "type": "ClusterIP" })), "LoadBalancer");
-        let want = json!({ "metadata": { "resourceVersion": "7" }, "spec": { "type": "LoadBalancer" } });
-        assert_eq!(patch, Some(want));
-        let already = service(json!({ "type": "LoadBalancer" }));
-        assert_eq!(retype(&already, "LoadBalancer"), None);
+    /// The Service after a patch, its version and our annotation left out.
+    #[track_caller]
+    fn after(service: &Service, patch: Result<Option<Value>>) -> Option<(String, Value)> {
+        let patch = patch.expect("can be changed")?;
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        let mut document = patched(service, Some(&patch));
+        let annotations = document["metadata"]["annotations"].take();
+        let others = annotations
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != CHANGED);
+        let type_ = document["spec"]["type"].as_str().unwrap_or_default().to_owned();
+        Some((type_, others.map(|(k, v)| (k.clone(), v.clone())).collect()))
+    }
+
+    fn annotations(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        owned.collect()
     }
 
     #[test]
-    fn the_port_is_the_services() {
+    fn what_is_there_is_left_alone() {
         #[track_caller]
-        fn check(ports: Value, want: u16) {
-            assert_eq!(grpc_port(Some(&service(json!({ "ports": ports })))), want);
+        fn check(service: &Service, type_: &str, wanted: &[(&str, &str)], want: Option<(&str, Value)>) {
+            let got = after(service, expose(service, type_, &annotations(wanted)));
+            assert_eq!(
+                got,
+                want.map(|(type_, annotations)| (type_.to_owned(), annotations))
+            );
         }
+        let plain = service("ClusterIP", json!({ "a": "1" }));
         check(
-            json!([{ "name": "http", "port": 80 }, { "name": "grpc", "port": 9901 }]),
-            9901,
+            &plain,
+            "LoadBalancer",
+            &[],
+            Some(("LoadBalancer", json!({ "a": "1" }))),
         );
-        check(json!([{ "port": 9902 }]), 9902);
+        check(&plain, "ClusterIP", &[], None);
+        check(&plain, "ClusterIP", &[("a", "1")], None);
         check(
-            json!([{ "name": "a", "port": 1 }, { "name": "b", "port": 2 }]),
-            9900,
+            &plain,
+            "ClusterIP",
+            &[("a", "2")],
+            Some(("ClusterIP", json!({ "a": "2" }))),
         );
-        assert_eq!(grpc_port(None), 9900);
+        check(
+            &plain,
+            "NodePort",
+            &[("b", "2")],
+            Some(("NodePort", json!({ "a": "1", "b": "2" }))),
+        );
+        let error = expose(&service("ExternalName", json!({})), "NodePort", &[]).expect_err("is none");
+        assert!(error.to_string().contains("ExternalName"), "{error}");
+    }
+
+    #[test]
+    fn the_first_state_is_what_comes_back() {
+        let start = service("ClusterIP", json!({ "a": "1" }));
+        let step = |service: &Service, type_, wanted: &[(&str, &str)]| -> Service {
+            let patch = expose(service, type_, &annotations(wanted)).expect("can be changed");
+            let mut document = patched(service, patch.as_ref());
+            document["metadata"]["resourceVersion"] = "7".into();
+            serde_json::from_value(document).expect("is a service")
+        };
+        assert_eq!(restore(&start).expect("is sound"), None);
+        let first = step(&start, "LoadBalancer", &[("a", "2"), ("b", "2")]);
+        let second = step(&first, "NodePort", &[("b", "3")]);
+        for exposed in [&first, &second] {
+            let restored = after(exposed, restore(exposed));
+            assert_eq!(restored, Some(("ClusterIP".to_owned(), json!({ "a": "1" }))));
+        }
+
+        // Helm has put the type back, and a person an annotation.
+        let mut reverted = second.clone();
+        reverted.spec.get_or_insert_default().type_ = Some("LoadBalancer".to_owned());
+        let by_hand = [("b".to_owned(), "4".to_owned())];
+        reverted
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .extend(by_hand);
+        let restored = after(&reverted, restore(&reverted));
+        let want = ("LoadBalancer".to_owned(), json!({ "a": "1", "b": "4" }));
+        assert_eq!(restored, Some(want));
+        let tampered = service("NodePort", json!({ CHANGED: "{\"type\":1}" }));
+        for result in [restore(&tampered), expose(&tampered, "LoadBalancer", &[])] {
+            let error = result.expect_err("is none of ours").to_string();
+            assert!(error.contains(CHANGED), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_helm_value_is_the_releases() {
+        #[track_caller]
+        fn check(service: &str, version: Option<&str>, want: &[&str]) {
+            assert_eq!(helm_values(service, version), want);
+        }
+        let v1 = ["enterprise-networking.enterpriseNetworking.serviceType"];
+        check("enterprise-networking", None, &v1);
+        check(
+            "gloo-mesh-mgmt-server",
+            Some("2.2.9"),
+            &["glooMeshMgmtServer.serviceType"],
+        );
+        check(
+            "gloo-mesh-mgmt-server",
+            Some("v2.3.0-rc1"),
+            &["glooMgmtServer.serviceType"],
+        );
+        check(
+            "gloo-mesh-mgmt-server",
+            Some("2.10.1"),
+            &["glooMgmtServer.serviceType"],
+        );
+        let both = ["glooMeshMgmtServer.serviceType", "glooMgmtServer.serviceType"];
+        check("gloo-mesh-mgmt-server", None, &both);
+        check("gloo-mesh-mgmt-server", Some("latest"), &both);
     }
 }

@@ -88,16 +88,21 @@ impl Report {
 
 /// What would become of a plan if every write went well. Nothing is sent.
 pub fn foresee(plan: Plan) -> Report {
-    let clusters = plan.clusters.into_iter().map(|cluster| ClusterReport {
-        context: cluster.cluster.context().to_owned(),
-        outcomes: cluster
-            .steps
-            .into_iter()
-            .map(|step| (step.object, done(&step.action)))
-            .collect(),
-    });
+    let clusters = plan.clusters.into_iter();
+    let foreseen = clusters.map(|c| ClusterReport::foreseen(c.cluster.context(), c.steps));
     Report {
-        clusters: clusters.collect(),
+        clusters: foreseen.collect(),
+    }
+}
+
+impl ClusterReport {
+    /// What would become of steps, also in a cluster that cannot be reached.
+    pub fn foreseen(context: &str, steps: Vec<Step>) -> Self {
+        let outcomes = steps.into_iter().map(|step| (step.object, done(&step.action)));
+        Self {
+            context: context.to_owned(),
+            outcomes: outcomes.collect(),
+        }
     }
 }
 

@@ -9,10 +9,18 @@ fn apply(shell: &Shell, context: &str, namespace: &str, more: &[&str]) -> Transc
     shell.kubectl(&[&arguments[..], more].concat())
 }
 
-/// The page's two documents, for any relay host and port.
+/// The page's two documents, for any relay host and port, and whose they are.
 fn documents(service: &str, namespace: &str, port: u16) -> [Value; 2] {
     let host = format!("{service}.{namespace}");
-    let metadata = json!({ "name": "gloo-mesh-ingress", "namespace": namespace });
+    let metadata = json!({
+        "name": "gloo-mesh-ingress",
+        "namespace": namespace,
+        "labels": {
+            "app.kubernetes.io/managed-by": "kubectl-relay-ingress",
+            "kubectl-relay-ingress/relay-namespace": namespace,
+            "kubectl-relay-ingress/relay-service": service,
+        },
+    });
     [
         json!({
             "apiVersion": "networking.istio.io/v1alpha3",
@@ -105,10 +113,13 @@ fn a_load_balancer_changes_the_type_and_nothing_else() {
     }
     assert_eq!(after["spec"]["ports"][0]["port"], 9900);
     assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
-    assert_eq!(
-        after["metadata"]["annotations"],
-        before["metadata"]["annotations"]
-    );
+    let mut annotations = after["metadata"]["annotations"].clone();
+    let annotations = annotations.as_object_mut().expect("has annotations");
+    let changed = annotations
+        .remove("kubectl-relay-ingress/changed")
+        .expect("is kept");
+    assert_eq!(changed, r#"{"type":{"from":"ClusterIP","to":"LoadBalancer"}}"#);
+    assert_eq!(json!(annotations), before["metadata"]["annotations"]);
     let managers = after["metadata"]["managedFields"]
         .as_array()
         .expect("has managers");
@@ -125,6 +136,165 @@ fn a_load_balancer_changes_the_type_and_nothing_else() {
         "mgmt   service/enterprise-networking   unchanged\n"
     );
     assert_eq!(service(&shell, &namespace), after);
+}
+
+#[test]
+fn a_changed_service_is_described_before_and_taken_back_after() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt"]);
+    let mut relay = fixtures::relay_service(&namespace, "ClusterIP");
+    relay["metadata"]["annotations"] = json!({
+        "meta.helm.sh/release-name": "gloo-mesh",
+        "example.com/scope": "all",
+    });
+    shell.apply("mgmt", &relay);
+    let before = service(&shell, &namespace);
+    let delete = |more: &[&str]| {
+        let arguments = ["relay-ingress", "delete", "--context", "mgmt", "-n", &namespace];
+        shell.kubectl(&[&arguments[..], more].concat())
+    };
+    let nothing = "nothing of ours is left: there is nothing to take back\n";
+    assert_eq!(delete(&[]).success().stderr, nothing);
+
+    let internal = [
+        "--via",
+        "loadbalancer",
+        "--service-annotation",
+        "example.com/scope=internal",
+    ];
+    let balanced = apply(&shell, "mgmt", &namespace, &internal);
+    let object = format!("service {namespace}/enterprise-networking");
+    let start = format!(
+        "{object} changes:\n  \
+         - metadata.annotations[\"example.com/scope\"]: \"all\"\n  \
+         + metadata.annotations[\"example.com/scope\"]: \"internal\"\n  \
+         + metadata.annotations[\"kubectl-relay-ingress/changed\"]: "
+    );
+    assert!(balanced.success().stderr.starts_with(&start), "{balanced}");
+    balanced
+        .complains("\n  - spec.type: \"ClusterIP\"\n  + spec.type: \"LoadBalancer\"\n")
+        .complains(&format!(
+            "note: {object} belongs to Helm release \"gloo-mesh\", whose next upgrade or sync sets its type back\n  \
+             hint: make it stay with the Helm value \
+             enterprise-networking.enterpriseNetworking.serviceType=LoadBalancer\n"
+        ));
+    let moved = apply(&shell, "mgmt", &namespace, &["--via", "nodeport"]);
+    moved
+        .success()
+        .prints("mgmt   service/enterprise-networking   configured\n");
+    let exposed = service(&shell, &namespace);
+    assert_eq!(exposed["spec"]["type"], "NodePort");
+    assert!(exposed["spec"]["ports"][0]["nodePort"].is_number(), "{exposed:#}");
+    assert_eq!(
+        exposed["metadata"]["annotations"]["example.com/scope"],
+        "internal"
+    );
+    let again = apply(&shell, "mgmt", &namespace, &["--via", "nodeport"]);
+    assert_eq!(
+        again.success().stdout,
+        "mgmt   service/enterprise-networking   unchanged\n"
+    );
+    again.conceals("note:");
+
+    let dry = delete(&["--dry-run=server"]);
+    dry.success()
+        .prints("service/enterprise-networking   configured (server dry run)");
+    assert_eq!(service(&shell, &namespace), exposed);
+    delete(&[])
+        .success()
+        .prints("service/enterprise-networking   configured\n");
+    let after = service(&shell, &namespace);
+    for kept in ["spec", "status"] {
+        assert_eq!(after[kept], before[kept]);
+    }
+    assert_eq!(
+        after["metadata"]["annotations"],
+        before["metadata"]["annotations"]
+    );
+    assert_eq!(delete(&[]).success().stderr, nothing);
+}
+
+#[test]
+fn a_service_that_makes_no_sense_is_left_alone() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt"]);
+    let mut relay = fixtures::relay_service(&namespace, "ClusterIP");
+    relay["metadata"]["annotations"] = json!({ "kubectl-relay-ingress/changed": "by hand" });
+    shell.apply("mgmt", &relay);
+    apply(&shell, "mgmt", &namespace, &["--via", "nodeport"])
+        .exits(1)
+        .complains("its annotation \"kubectl-relay-ingress/changed\" is not what this tool wrote")
+        .complains(&format!("service {namespace}/enterprise-networking"))
+        .complains("hint: set the type of the Service by hand, and remove that annotation");
+    let elsewhere = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": "elsewhere", "namespace": namespace },
+        "spec": { "type": "ExternalName", "externalName": "relay.example.com" },
+    });
+    shell.apply("mgmt", &elsewhere);
+    let elsewhere = ["--via", "nodeport", "--service", "elsewhere"];
+    apply(&shell, "mgmt", &namespace, &elsewhere)
+        .exits(1)
+        .complains("its type is ExternalName, so there is no server behind it to expose");
+}
+
+#[test]
+fn a_dry_run_of_the_client_needs_no_cluster() {
+    let mut shell = Shell::on(ControlPlane::shared());
+    shell.set_env("KUBECONFIG", "/nonexistent");
+    let dry = |more: &[&str]| {
+        let arguments = ["relay-ingress", "apply", "--dry-run=client"];
+        shell.kubectl(&[&arguments[..], more].concat())
+    };
+    let istio = dry(&["--via", "istio", "-o", "yaml"]);
+    let page = documents("enterprise-networking", "gloo-mesh", 9900);
+    assert_eq!(yaml(&istio.success().stdout), page);
+    istio.complains("not checked: the cluster cannot be read, so everything is taken to be as on the page\n");
+
+    let flags = [
+        "--via=istio",
+        "--gateway-selector=istio=ingress,team=edge",
+        "--gateway-namespace=edge",
+        "--host=relay.example.com",
+        "--port=8443",
+        "--name=relay",
+    ];
+    let documents = yaml(&dry(&[&flags[..], &["-o", "yaml"]].concat()).success().stdout);
+    for document in &documents {
+        assert_eq!(document["metadata"]["name"], "relay");
+        assert_eq!(document["metadata"]["namespace"], "edge");
+    }
+    let hosts = json!(["relay.example.com"]);
+    let gateway = json!({
+        "selector": { "istio": "ingress", "team": "edge" },
+        "servers": [{
+            "port": { "number": 8443, "name": "https", "protocol": "HTTPS" },
+            "tls": { "mode": "PASSTHROUGH" },
+            "hosts": hosts,
+        }],
+    });
+    let virtual_service = json!({
+        "hosts": hosts,
+        "gateways": ["edge/relay"],
+        "tls": [{
+            "match": [{ "port": 8443, "sniHosts": hosts }],
+            "route": [{
+                "destination": {
+                    "host": "enterprise-networking.gloo-mesh.svc.cluster.local",
+                    "port": { "number": 9900 },
+                },
+            }],
+        }],
+    });
+    let specs: Vec<_> = documents.iter().map(|document| &document["spec"]).collect();
+    assert_eq!(specs, [&gateway, &virtual_service]);
+
+    let node_port = dry(&["--via", "nodeport"]);
+    node_port
+        .success()
+        .prints("service/enterprise-networking   configured (dry run)");
+    dry(&["--via", "nodeport", "--context", "mgmt"]).exits(2);
 }
 
 #[test]
@@ -250,6 +420,7 @@ fn another_managers_fields_are_never_overwritten() {
     let namespace = fixtures::fresh_namespace(&shell, &["east"]);
     let [mut gateway, _] = documents("enterprise-networking", &namespace, 9900);
     gateway["spec"]["servers"][0]["hosts"] = json!(["theirs.example.com"]);
+    gateway["metadata"]["labels"] = Value::Null;
     let theirs = [
         "--context",
         "east",
@@ -271,6 +442,21 @@ fn another_managers_fields_are_never_overwritten() {
         ))
         .prints("gateway.networking.istio.io/gloo-mesh-ingress          failed")
         .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   created");
+    refused.complains("hint: leave it to whoever that is, or take these fields over with --force-conflicts");
     let kept = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
     assert_eq!(kept["spec"], gateway["spec"]);
+
+    let forced = apply(
+        &shell,
+        "east",
+        &namespace,
+        &["--via", "istio", "--force-conflicts"],
+    );
+    forced
+        .success()
+        .prints("gateway.networking.istio.io/gloo-mesh-ingress          configured")
+        .complains("  - spec.servers[0].hosts[0]: \"theirs.example.com\"\n");
+    let [ours, _] = documents("enterprise-networking", &namespace, 9900);
+    let taken = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
+    assert_eq!(taken["spec"], ours["spec"]);
 }

@@ -1,0 +1,114 @@
+//! What is to be exposed and under which names: everything that is applied follows
+//! from it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use relay_shared::relay::{self, RelayHost};
+use serde_json::{Value, json};
+
+use crate::cli::GatewayArgs;
+
+/// Our name in `metadata.managedFields` and in the label that says who manages an
+/// object.
+pub(crate) const MANAGER: &str = "kubectl-relay-ingress";
+
+/// The recommended label that says who manages an object.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Labels that say which relay server an object of ours leads to: what is made for
+/// one may live in any namespace.
+const RELAY_NAMESPACE: &str = "kubectl-relay-ingress/relay-namespace";
+const RELAY_SERVICE: &str = "kubectl-relay-ingress/relay-service";
+
+/// A relay server, and the way to it through a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The relay server.
+    pub(crate) relay: RelayHost,
+    /// Its gRPC port.
+    pub(crate) relay_port: u16,
+    /// The name that agents ask for.
+    pub(crate) host: String,
+    /// The port of the gateway that agents dial.
+    pub(crate) port: u16,
+    /// The name of the objects.
+    pub(crate) name: String,
+    /// The namespace of the Gateway.
+    pub(crate) namespace: String,
+    /// The labels of the gateway's pods.
+    pub(crate) selector: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// The target that the flags and the relay's Service describe.
+    pub(crate) fn new(relay: RelayHost, service: Option<&Service>, flags: &GatewayArgs) -> Self {
+        Self {
+            relay_port: grpc_port(service),
+            host: flags.host.clone().unwrap_or_else(|| relay.to_string()),
+            port: flags.port,
+            name: flags.name.clone(),
+            namespace: flags
+                .gateway_namespace
+                .clone()
+                .unwrap_or_else(|| relay.namespace().to_owned()),
+            selector: flags.gateway_selector.clone(),
+            relay,
+        }
+    }
+
+    /// The metadata of an object that leads to the relay server.
+    pub(crate) fn metadata(&self) -> Value {
+        json!({
+            "name": self.name,
+            "namespace": self.namespace,
+            "labels": {
+                MANAGED_BY: MANAGER,
+                RELAY_NAMESPACE: self.relay.namespace(),
+                RELAY_SERVICE: self.relay.service(),
+            },
+        })
+    }
+}
+
+/// The number of the relay server's gRPC port: the one named so, else the only
+/// one, else the page's.
+fn grpc_port(service: Option<&Service>) -> u16 {
+    let ports = service
+        .and_then(|service| service.spec.as_ref()?.ports.as_deref())
+        .unwrap_or_default();
+    let named = ports
+        .iter()
+        .find(|port| port.name.as_deref() == Some(relay::PORT_NAME));
+    let port = named.or(match ports {
+        [only] => Some(only),
+        _ => None,
+    });
+    port.and_then(|port| u16::try_from(port.port).ok())
+        .unwrap_or(relay::PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_the_services() {
+        #[track_caller]
+        fn check(ports: Value, want: u16) {
+            let service =
+                serde_json::from_value(json!({ "spec": { "ports": ports } })).expect("is a service");
+            assert_eq!(grpc_port(Some(&service)), want);
+        }
+        check(
+            json!([{ "name": "http", "port": 80 }, { "name": "grpc", "port": 9901 }]),
+            9901,
+        );
+        check(json!([{ "port": 9902 }]), 9902);
+        check(
+            json!([{ "name": "a", "port": 1 }, { "name": "b", "port": 2 }]),
+            9900,
+        );
+        assert_eq!(grpc_port(None), 9900);
+    }
+}
