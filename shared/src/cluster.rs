@@ -3,9 +3,14 @@
 
 use std::{fmt, io, time::Duration};
 
+use futures::future::try_join_all;
 use http::Request as HttpRequest;
 use k8s_openapi::{
-    ClusterResourceScope, NamespaceResourceScope, apimachinery::pkg::version::Info,
+    ClusterResourceScope, NamespaceResourceScope,
+    apimachinery::pkg::{
+        apis::meta::v1::{APIGroup, APIResourceList},
+        version::Info,
+    },
     serde::de::DeserializeOwned,
 };
 use kube::{
@@ -17,6 +22,7 @@ use kube::{
     core::{Request, Status},
 };
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::{
     args::ClusterArgs,
@@ -154,6 +160,71 @@ impl Cluster {
                     .unwrap_or_default();
                 Err(self.error(e).object(format!("{}{place}", K::plural(&()))))
             }
+        }
+    }
+
+    /// Reads all objects of a kind that only its cluster knows, as [`Cluster::list`].
+    pub async fn list_dynamic(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        labels: &str,
+    ) -> Result<Vec<Value>> {
+        #[derive(serde::Deserialize)]
+        struct Items {
+            items: Vec<Value>,
+        }
+        let url = DynamicObject::url_path(resource, namespace);
+        let request = Request::new(url).list(&ListParams::default().labels(labels));
+        match self.send::<Items>(request).await {
+            Ok(list) => Ok(list.items),
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(self.unknown_resource(resource)),
+            Err(e) => Err(self
+                .error(e)
+                .object(format!("{}.{}", resource.plural, resource.group))),
+        }
+    }
+
+    /// The kinds of an API group that the cluster serves, each in its newest version;
+    /// none where it does not know the group.
+    pub async fn kinds(&self, group: &str) -> Result<Vec<ApiResource>> {
+        let Some(served) = self.discover::<APIGroup>(&format!("/apis/{group}")).await? else {
+            return Ok(Vec::new());
+        };
+        // The server lists the newest first: v1, v1beta1, v1alpha3.
+        let lists = served.versions.iter().map(async |version| {
+            let path = format!("/apis/{group}/{}", version.version);
+            let list = self.discover::<APIResourceList>(&path).await?;
+            Ok((
+                &version.version,
+                list.map_or_else(Vec::new, |list| list.resources),
+            ))
+        });
+        let mut kinds: Vec<ApiResource> = Vec::new();
+        for (version, resources) in try_join_all(lists).await? {
+            for resource in resources.into_iter().filter(|r| !r.name.contains('/')) {
+                if kinds.iter().all(|known| known.kind != resource.kind) {
+                    kinds.push(ApiResource {
+                        group: group.to_owned(),
+                        version: version.clone(),
+                        api_version: format!("{group}/{version}"),
+                        kind: resource.kind,
+                        plural: resource.name,
+                    });
+                }
+            }
+        }
+        Ok(kinds)
+    }
+
+    /// Reads a document of the API server's about itself; `None` where there is none.
+    async fn discover<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let request = HttpRequest::get(path).body(Vec::new());
+        let request = request.map_err(kube::core::request::Error::BuildRequest);
+        match self.send(request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(e) => Err(self.error(e)),
         }
     }
 
