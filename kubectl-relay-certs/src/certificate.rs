@@ -1,12 +1,21 @@
-//! Certificates as they are: read from PEM, compared, and checked for whether
-//! they can do their job.
+//! Certificates as they are: read from PEM, compared and described. Whether they
+//! can do their job is decided in [`crate::soundness`].
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use aws_lc_rs::digest;
+use rcgen::SanType;
 use time::OffsetDateTime;
 use x509_parser::{
-    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, x509::SubjectPublicKeyInfo,
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+    oid_registry::{
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
+        OID_SIG_ED25519,
+    },
+    prelude::FromDer as _,
+    public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
 };
 
 use crate::key::PrivateKey;
@@ -20,6 +29,18 @@ pub(crate) struct Certificate {
 /// The SHA-256 of a certificate, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
+
+/// What kind of key a certificate is for, shown as `RSA 2048` or `ECDSA P-256`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    /// With a modulus of so many bits.
+    Rsa(usize),
+    /// On a curve of NIST's, by its name.
+    Ecdsa(&'static str),
+    Ed25519,
+    /// None that we know.
+    Other,
+}
 
 impl Certificate {
     /// Takes a certificate as its DER.
@@ -60,15 +81,20 @@ impl Certificate {
         )
     }
 
-    /// The DER.
-    pub(crate) fn der(&self) -> &[u8] {
-        &self.der
-    }
-
     /// The SHA-256 of the DER.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let digest = digest::digest(&digest::SHA256, &self.der);
         Fingerprint(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// Its subject, as `CN=relay-root.gloo-mesh, O=relay-root`.
+    pub(crate) fn subject(&self) -> String {
+        self.x509().subject().to_string()
+    }
+
+    /// The start of its validity, in UTC.
+    pub(crate) fn not_before(&self) -> OffsetDateTime {
+        self.x509().validity().not_before.to_datetime()
     }
 
     /// The end of its validity, in UTC.
@@ -76,61 +102,97 @@ impl Certificate {
         self.x509().validity().not_after.to_datetime()
     }
 
+    /// Its DNS names.
+    pub(crate) fn dns_names(&self) -> Vec<String> {
+        let x509 = self.x509();
+        let names = x509.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|san| &san.value.general_names);
+        let dns = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+        dns.collect()
+    }
+
+    /// Its DNS names and IP addresses.
+    pub(crate) fn alternatives(&self) -> Vec<SanType> {
+        let x509 = self.x509();
+        let names = x509.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|san| &san.value.general_names);
+        let known = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(SanType::DnsName(name.to_string().try_into().ok()?)),
+            GeneralName::IPAddress(address) => Some(SanType::IpAddress(ip_address(address)?)),
+            _ => None,
+        });
+        known.collect()
+    }
+
+    /// What kind of key it is for.
+    pub(crate) fn key_kind(&self) -> KeyKind {
+        KeyKind::of(self.x509().public_key())
+    }
+
     /// Whether the key is the other half of it.
     pub(crate) fn belongs_to(&self, key: &PrivateKey) -> bool {
         self.x509().public_key().raw == key.public_key()
     }
 
-    /// Why this cannot be a root, if it cannot.
-    pub(crate) fn root_defect(&self, now: OffsetDateTime) -> Option<String> {
+    /// Whether it names itself as its issuer, as roots do.
+    pub(crate) fn is_self_issued(&self) -> bool {
         let x509 = self.x509();
-        defect([
-            (!signs(&x509), "is not a certificate authority"),
-            (
-                x509.basic_constraints()
-                    .is_ok_and(|c| c.is_some_and(|c| c.value.path_len_constraint == Some(0))),
-                "allows no certificate authority below it",
-            ),
-            (x509.verify_signature(None).is_err(), "is not signed by itself"),
-        ])
-        .or_else(|| expired(&x509, now))
+        x509.issuer().as_raw() == x509.subject().as_raw()
     }
 
-    /// Why this cannot be the signing certificate of a relay under one of these
-    /// roots, if it cannot.
-    pub(crate) fn signing_defect(&self, roots: &[Self], now: OffsetDateTime) -> Option<String> {
-        let x509 = self.x509();
-        defect([(!signs(&x509), "is not a certificate authority")])
-            .or_else(|| usage_defect(&x509))
-            .or_else(|| self.chain_defect(roots))
-            .or_else(|| expired(&x509, now))
+    /// Whether it is a root: issued and signed by itself.
+    pub(crate) fn is_root(&self) -> bool {
+        self.is_signed_by(self)
     }
 
-    /// Why this cannot be the certificate of the relay server that agents call
-    /// `host`, under one of these roots, if it cannot.
-    pub(crate) fn server_defect(&self, host: &str, roots: &[Self], now: OffsetDateTime) -> Option<String> {
-        let x509 = self.x509();
-        let named = dns_names(&x509).any(|name| covers(name, host));
-        defect([(x509.is_ca(), "is a certificate authority, not a server's")])
-            .or_else(|| usage_defect(&x509))
-            .or_else(|| (!named).then(|| format!("is not for {host}")))
-            .or_else(|| self.chain_defect(roots))
-            .or_else(|| expired(&x509, now))
+    /// Whether another one's subject is its issuer.
+    pub(crate) fn names_as_issuer(&self, other: &Self) -> bool {
+        self.x509().issuer().as_raw() == other.x509().subject().as_raw()
     }
 
-    fn chain_defect(&self, roots: &[Self]) -> Option<String> {
-        let x509 = self.x509();
-        let signed = roots.iter().any(|root| {
-            let root = root.x509();
-            x509.issuer().as_raw() == root.subject().as_raw() && verifies(&x509, root.public_key())
-        });
-        (!signed).then(|| "is not signed by the root".to_owned())
+    /// Whether another one issued it: by name, and by signature.
+    pub(crate) fn is_signed_by(&self, other: &Self) -> bool {
+        self.names_as_issuer(other)
+            && self
+                .x509()
+                .verify_signature(Some(other.x509().public_key()))
+                .is_ok()
     }
 
-    fn x509(&self) -> X509Certificate<'_> {
+    /// The identifier of its own key, if it states one.
+    pub(crate) fn subject_key_identifier(&self) -> Option<Vec<u8>> {
+        self.x509()
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            })
+    }
+
+    /// The identifier of its issuer's key, if it states one.
+    pub(crate) fn authority_key_identifier(&self) -> Option<Vec<u8>> {
+        self.x509()
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0.to_vec()),
+                _ => None,
+            })
+    }
+
+    /// Everything it says.
+    pub(crate) fn x509(&self) -> X509Certificate<'_> {
         let (_, x509) = X509Certificate::from_der(&self.der).expect("it was parsed when it was read");
         x509
     }
+}
+
+fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4().or_else(|_| v6()).ok()
 }
 
 impl fmt::Debug for Certificate {
@@ -151,66 +213,32 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The first that is true.
-fn defect<const N: usize>(checks: [(bool, &str); N]) -> Option<String> {
-    checks
-        .iter()
-        .find(|(found, _)| *found)
-        .map(|(_, defect)| (*defect).to_owned())
+impl KeyKind {
+    /// That of a public key.
+    pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {
+        let algorithm = &key.algorithm;
+        let curve = || algorithm.parameters.as_ref()?.as_oid().ok();
+        match (&algorithm.algorithm, key.parsed()) {
+            (oid, Ok(PublicKey::RSA(rsa))) if *oid == OID_PKCS1_RSAENCRYPTION => Self::Rsa(rsa.key_size()),
+            (oid, _) if *oid == OID_KEY_TYPE_EC_PUBLIC_KEY => match curve() {
+                Some(curve) if curve == OID_EC_P256 => Self::Ecdsa("P-256"),
+                Some(curve) if curve == OID_NIST_EC_P384 => Self::Ecdsa("P-384"),
+                Some(curve) if curve == OID_NIST_EC_P521 => Self::Ecdsa("P-521"),
+                _ => Self::Other,
+            },
+            (oid, _) if *oid == OID_SIG_ED25519 => Self::Ed25519,
+            _ => Self::Other,
+        }
+    }
 }
 
-fn verifies(x509: &X509Certificate<'_>, issuer: &SubjectPublicKeyInfo<'_>) -> bool {
-    x509.verify_signature(Some(issuer)).is_ok()
-}
-
-/// Whether it is a CA that may sign certificates. Without a key usage it may, as
-/// the page's root does (RFC 5280, section 4.2.1.3).
-fn signs(x509: &X509Certificate<'_>) -> bool {
-    let usage = x509.key_usage().ok().flatten();
-    x509.is_ca() && usage.is_none_or(|usage| usage.value.key_cert_sign())
-}
-
-/// Extended key usages nest: what a CA lacks, nothing below it can have, and the
-/// relay's peers are client and server to each other.
-fn usage_defect(x509: &X509Certificate<'_>) -> Option<String> {
-    let usage = x509.extended_key_usage().ok().flatten()?.value;
-    defect([
-        (
-            !usage.any && !usage.server_auth && !x509.is_ca(),
-            "is not for servers (extended key usage)",
-        ),
-        (
-            !usage.any && !usage.client_auth && x509.is_ca(),
-            "cannot sign certificates of clients (extended key usage)",
-        ),
-    ])
-}
-
-fn expired(x509: &X509Certificate<'_>, now: OffsetDateTime) -> Option<String> {
-    let validity = x509.validity();
-    let (from, to) = (
-        validity.not_before.to_datetime(),
-        validity.not_after.to_datetime(),
-    );
-    defect([(now < from, "is not valid yet"), (now > to, "has expired")])
-        .map(|defect| format!("{defect} ({} to {})", from.date(), to.date()))
-}
-
-fn dns_names<'a>(x509: &'a X509Certificate<'_>) -> impl Iterator<Item = &'a str> {
-    let names = x509.subject_alternative_name().ok().flatten();
-    let names = names.map(|san| san.value.general_names.iter());
-    names.into_iter().flatten().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    })
-}
-
-/// Whether a certificate's name is the host's, as the agents' Go decides it: a
-/// wildcard stands for one whole label.
-fn covers(name: &str, host: &str) -> bool {
-    let rest = host.split_once('.').map(|(_, rest)| rest);
-    name.eq_ignore_ascii_case(host)
-        || name
-            .strip_prefix("*.")
-            .is_some_and(|name| rest.is_some_and(|rest| name.eq_ignore_ascii_case(rest)))
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::Ecdsa(curve) => write!(f, "ECDSA {curve}"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Other => f.write_str("unknown"),
+        }
+    }
 }

@@ -9,6 +9,11 @@ use relay_shared::{
     remotes::RemoteArgs,
 };
 
+use crate::{
+    choices::{ChoiceArgs, OwnArgs},
+    password::RootKeyArgs,
+};
+
 /// Make and place the certificates that relay server and agents trust each other by
 #[derive(Debug, Parser)]
 #[command(bin_name = "kubectl relay-certs", version)]
@@ -37,6 +42,20 @@ Examples:
     --remote-kubeconfig edge.yaml --remote-context edge.yaml:default")]
     Init(InitArgs),
 
+    /// Make the certificates in a directory, without any cluster; a second run changes nothing
+    #[command(after_help = "\
+Examples:
+  # As on the page: a root, and two certificates from it
+  kubectl relay-certs generate --pki-dir relay-pki
+
+  # Smaller keys, an address of the load balancer, a root key behind a password
+  kubectl relay-certs generate --pki-dir relay-pki --key-algorithm ecdsa-p256 \\
+    --san relay.example.com --encrypt-root-key
+
+  # From your own CA
+  kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt --ca-key ca.key")]
+    Generate(GenerateArgs),
+
     #[command(flatten)]
     About(About),
 }
@@ -52,4 +71,33 @@ pub(crate) struct InitArgs {
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
+
+    #[command(flatten)]
+    pub(crate) issue: IssueArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Directory that keeps the certificates and their keys
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) pki_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    #[command(flatten)]
+    pub(crate) issue: IssueArgs,
+}
+
+/// What is issued, by whom, and where its key goes.
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    #[command(flatten)]
+    pub(crate) choices: ChoiceArgs,
+
+    #[command(flatten)]
+    pub(crate) own: OwnArgs,
+
+    #[command(flatten)]
+    pub(crate) root_key: RootKeyArgs,
 }

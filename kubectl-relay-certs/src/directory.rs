@@ -13,63 +13,156 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificate::Certificate,
+    chain::Chain,
     key::{PrivateKey, StoredKey},
-    material::Material,
+    material::{Issued, Material},
     secrets::Role,
 };
 
-/// The pairs of a PKI directory.
-#[derive(Default)]
-pub(crate) struct Pairs {
-    pub(crate) root: Pair,
+/// What there is to take certificates from: a PKI directory, or files of the user's.
+pub(crate) struct Files {
+    pub(crate) root: RootFiles,
     pub(crate) server: Pair,
     pub(crate) signing: Pair,
+    /// What a PKI directory trusts that is not taken from, with its name.
+    pub(crate) beside: Option<(String, Vec<Certificate>)>,
+}
+
+/// What agents and server are to trust, and the key to issue by.
+pub(crate) struct RootFiles {
+    /// None if there is no such file.
+    pub(crate) certificates: Vec<Certificate>,
+    /// The file's name.
+    pub(crate) place: String,
+    pub(crate) key: Option<StoredKey>,
+    /// The key's file's name.
+    pub(crate) key_place: String,
+    /// What to say before a root's fingerprint where its key is not there.
+    pub(crate) without_key: String,
+    /// What to do then.
+    pub(crate) hint: &'static str,
 }
 
 /// A certificate and its key, or whichever of them there is.
 #[derive(Default)]
 pub(crate) struct Pair {
-    pub(crate) certificate: Option<Certificate>,
+    /// What they are found in, as the beginning of a sentence.
+    pub(crate) place: String,
+    pub(crate) chain: Option<Chain>,
     pub(crate) key: Option<PrivateKey>,
+    /// What to do if they are not sound.
+    pub(crate) hint: &'static str,
+}
+
+/// What becomes of a new root's key.
+pub(crate) enum RootKey {
+    /// It is kept as it is.
+    Plain,
+    /// It is kept behind a password.
+    Encrypted(Zeroizing<Vec<u8>>),
+    /// It is forgotten: nothing more is ever issued by that root.
+    Discarded,
 }
 
 /// Reads a PKI directory; where there is none, it holds nothing.
 ///
 /// # Errors
 /// If a file is there and cannot be read, or is not what its name says.
-pub(crate) fn read(directory: &Path) -> Result<Pairs> {
-    Ok(Pairs {
-        root: Pair::read(directory, Role::Root)?,
-        server: Pair::read(directory, Role::Server)?,
-        signing: Pair::read(directory, Role::Signing)?,
+pub(crate) fn read(directory: &Path) -> Result<Files> {
+    let certificates = certificate_path(directory, Role::Root);
+    let key = key_path(directory, Role::Root);
+    let directory_name = directory.display();
+    Ok(Files {
+        root: RootFiles {
+            certificates: read_certificates(&certificates, HINT)?.unwrap_or_default(),
+            place: certificates.display().to_string(),
+            key: read_key(&key, HINT)?,
+            key_place: key.display().to_string(),
+            without_key: format!("{directory_name} has not the key of the root"),
+            hint: "give the --pki-dir that this root was made in",
+        },
+        server: read_pair(directory, Role::Server)?,
+        signing: read_pair(directory, Role::Signing)?,
+        beside: None,
     })
 }
 
 /// Writes what was issued, and syncs it: every key before its certificate, so
 /// that a run that is killed leaves a key the next run goes on with. No file is
-/// ever overwritten.
+/// ever overwritten. Returns the names of the files that are new.
 ///
 /// # Errors
 /// If a file cannot be written, or is there already.
-pub(crate) fn write(directory: &Path, material: &Material) -> Result<()> {
+pub(crate) fn write(directory: &Path, material: &Material, root_key: &RootKey) -> Result<Vec<PathBuf>> {
     let failed = |path: &Path, e: io::Error| {
         Error::new(format!("cannot write {}: {e}", path.display()))
             .hint("nothing was written to any cluster; mend it or choose another --pki-dir, and run again")
     };
+    let mut written = Vec::new();
     let issued: Vec<_> = material.issued().collect();
     if issued.is_empty() {
-        return Ok(());
+        return Ok(written);
     }
     create(directory).map_err(|e| failed(directory, e))?;
-    for (role, certificate, key) in issued {
+    let mut write = |path: PathBuf, content: &[u8]| {
+        write_new(&path, content).map_err(|e| failed(&path, e))?;
+        written.push(path);
+        Result::Ok(())
+    };
+    let trusted = certificate_path(directory, Role::Root);
+    if !trusted.exists() && !issued.iter().any(|issued| issued.role == Role::Root) {
+        write(trusted, material.trusted().as_bytes())?;
+    }
+    for Issued { role, pem, key } in issued {
         let path = key_path(directory, role);
         if !path.exists() {
-            write_new(&path, key.pem().as_bytes()).map_err(|e| failed(&path, e))?;
+            match root_key {
+                RootKey::Encrypted(password) if role == Role::Root => {
+                    let encrypted = key.encrypted_pem(password);
+                    let encrypted = encrypted
+                        .map_err(|e| Error::new(format!("cannot write {}: it {e}", path.display())))?;
+                    write(path, encrypted.as_bytes())?;
+                }
+                RootKey::Discarded if role == Role::Root => {}
+                _ => write(path, key.pem().as_bytes())?,
+            }
         }
-        let path = certificate_path(directory, role);
-        write_new(&path, certificate.pem().as_bytes()).map_err(|e| failed(&path, e))?;
+        write(certificate_path(directory, role), pem.as_bytes())?;
     }
-    sync(directory).map_err(|e| failed(directory, e))
+    sync(directory).map_err(|e| failed(directory, e))?;
+    Ok(written)
+}
+
+/// Reads the certificates of a file; `None` where there is no such file.
+///
+/// # Errors
+/// If it cannot be read, or holds something else; `hint` says what to do.
+pub(crate) fn read_certificates(path: &Path, hint: &'static str) -> Result<Option<Vec<Certificate>>> {
+    read_as(path, hint, Certificate::all_from_pem)
+}
+
+/// Reads a certificate and the intermediates above it, likewise.
+///
+/// # Errors
+/// As for [`read_certificates`].
+pub(crate) fn read_chain(path: &Path, hint: &'static str) -> Result<Option<Chain>> {
+    read_as(path, hint, Chain::from_pem)
+}
+
+/// Reads a private key, likewise.
+///
+/// # Errors
+/// As for [`read_certificates`].
+pub(crate) fn read_key(path: &Path, hint: &'static str) -> Result<Option<StoredKey>> {
+    read_as(path, hint, StoredKey::from_pem)
+}
+
+/// Reads a private key that is not encrypted, likewise.
+///
+/// # Errors
+/// As for [`read_certificates`].
+pub(crate) fn read_plain_key(path: &Path, hint: &'static str) -> Result<Option<PrivateKey>> {
+    read_as(path, hint, StoredKey::plain)
 }
 
 /// Where a directory keeps a role's certificate.
@@ -95,40 +188,31 @@ pub(crate) fn is_readable_by_others(directory: &Path) -> bool {
     open(directory) && keys.iter().any(|key| open(key))
 }
 
-impl Pair {
-    fn read(directory: &Path, role: Role) -> Result<Self> {
-        let path = certificate_path(directory, role);
-        let certificate = match read_file(&path)? {
-            None => None,
-            Some(text) => match Certificate::all_from_pem(&text) {
-                Ok(mut certificates) if certificates.len() == 1 => certificates.pop(),
-                Ok(_) => return Err(not_as_expected(&path, "holds more than one certificate")),
-                Err(defect) => return Err(not_as_expected(&path, &defect)),
-            },
-        };
-        let path = key_path(directory, role);
-        let key = match read_file(&path)? {
-            None => None,
-            Some(text) => {
-                let key = StoredKey::plain(&text);
-                Some(key.map_err(|defect| not_as_expected(&path, &defect))?)
-            }
-        };
-        Ok(Self { certificate, key })
-    }
+const HINT: &str = "mend it, move it away, or choose another --pki-dir";
+
+fn read_pair(directory: &Path, role: Role) -> Result<Pair> {
+    let path = certificate_path(directory, role);
+    Ok(Pair {
+        chain: read_chain(&path, HINT)?,
+        key: read_plain_key(&key_path(directory, role), HINT)?,
+        place: path.display().to_string(),
+        hint: "move it and its key away to have a new one issued, or choose another --pki-dir",
+    })
 }
 
-fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    match fs::read(path) {
-        Ok(content) => Ok(Some(Zeroizing::new(content))),
+fn read_as<T>(
+    path: &Path,
+    hint: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>> {
+    match fs::read(path).map(Zeroizing::new) {
+        Ok(content) => match parse(&content) {
+            Ok(value) => Ok(Some(value)),
+            Err(defect) => Err(Error::new(format!("{} {defect}", path.display())).hint(hint)),
+        },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::new(format!("cannot read {}: {e}", path.display()))),
     }
-}
-
-fn not_as_expected(path: &Path, defect: &str) -> Error {
-    Error::new(format!("{} {defect}", path.display()))
-        .hint("mend it, move it away, or choose another --pki-dir")
 }
 
 /// Creates the directory for its owner alone, kept out of version control.

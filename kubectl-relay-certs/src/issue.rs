@@ -1,125 +1,274 @@
-//! Issues certificates. Each role is a type of its own, so that a leaf
-//! cannot sign and a root cannot serve.
+//! Issues certificates. Each role is a type of its own, so that a leaf cannot
+//! sign and a root cannot serve.
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use pkcs8::der::{
+    Decode as _, Encode as _, Header, Length, Reader as _, SliceReader, Tag,
+    asn1::{AnyRef, BitStringRef},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey,
 };
 use relay_shared::relay::{self, RelayHost};
 use time::{Duration, OffsetDateTime};
 
-use crate::{certificate::Certificate, key::PrivateKey};
+use crate::{
+    certificate::{Certificate, KeyKind},
+    chain::{self, Chain},
+    key::PrivateKey,
+    soundness::{self, Findings, Purpose},
+};
 
 /// How long a certificate is valid, as on the page.
-const LIFETIME: Duration = Duration::days(3650);
+pub(crate) const LIFETIME: Duration = Duration::days(3650);
 
 /// For clusters whose clocks are behind ours.
 const BACKDATED: Duration = Duration::minutes(5);
 
-/// The root, with the key that everything else is issued by.
-pub(crate) struct Root {
-    pub(crate) certificate: Certificate,
-    pub(crate) key: PrivateKey,
+/// A certificate authority and its key: the root that we made, or whatever was
+/// brought to issue by.
+pub(crate) struct Authority {
+    /// The authority itself, then those above it up to the root.
+    certificates: Vec<Certificate>,
+    key: PrivateKey,
 }
 
 /// What the relay server presents to agents.
 pub(crate) struct Server {
-    pub(crate) certificate: Certificate,
+    pub(crate) chain: Chain,
     pub(crate) key: PrivateKey,
 }
 
 /// What the relay server issues the agents' certificates by.
 pub(crate) struct Signing {
-    pub(crate) certificate: Certificate,
+    pub(crate) chain: Chain,
     pub(crate) key: PrivateKey,
 }
 
-impl Root {
+/// Who a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    common_name: String,
+    organization: String,
+    alternatives: Vec<SanType>,
+}
+
+impl Names {
+    /// Those of a root.
+    pub(crate) fn root(namespace: &str) -> Self {
+        Self::plain("relay-root", namespace)
+    }
+
+    /// Those of the signing certificate.
+    pub(crate) fn signing(namespace: &str) -> Self {
+        Self::plain("relay-tls-signing", namespace)
+    }
+
+    fn plain(name: &str, namespace: &str) -> Self {
+        Self {
+            common_name: relay::common_name(name, namespace),
+            organization: name.to_owned(),
+            alternatives: Vec::new(),
+        }
+    }
+
+    /// Those of the server: every name that its host has, the page's wildcard if it
+    /// is wanted, and more of the user's.
+    pub(crate) fn server(host: &RelayHost, more: &[SanType], wildcard: bool) -> Self {
+        let dns = |name: String| SanType::DnsName(name.try_into().expect("labels are ASCII"));
+        let names = host.certificate_names().into_iter();
+        let names = names.filter(|name| wildcard || !name.starts_with('*'));
+        let mut alternatives: Vec<_> = names.map(dns).collect();
+        for name in more {
+            if !alternatives.contains(name) {
+                alternatives.push(name.clone());
+            }
+        }
+        Self {
+            common_name: host.common_name(),
+            organization: "relay-server-tls".to_owned(),
+            alternatives,
+        }
+    }
+
+    /// The DNS names among the alternatives.
+    pub(crate) fn dns(&self) -> Vec<String> {
+        let names = self.alternatives.iter().filter_map(|name| match name {
+            SanType::DnsName(name) => Some(name.as_str().to_owned()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    fn distinguished(&self) -> DistinguishedName {
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, self.common_name.as_str());
+        name.push(DnType::OrganizationName, self.organization.as_str());
+        name
+    }
+}
+
+impl Authority {
     /// Issues a root to a key.
-    pub(crate) fn new(key: PrivateKey, namespace: &str, now: OffsetDateTime) -> Result<Self, String> {
-        let mut params = params("relay-root", &relay::common_name("relay-root", namespace), now)?;
+    pub(crate) fn root(
+        key: PrivateKey,
+        names: &Names,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Self, String> {
+        let mut params = params(names, lifetime, now)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issued = params.self_signed(key.pair()).map_err(|e| e.to_string())?;
-        let certificate = Certificate::from_der(issued.der().to_vec())?;
-        checked(certificate.root_defect(now))?;
-        Ok(Self { certificate, key })
+        let root = Certificate::from_der(issued.der().to_vec())?;
+        let certificates = vec![root];
+        checked(&soundness::of_trusted(&certificates, now))?;
+        Ok(Self { certificates, key })
+    }
+
+    /// Takes the certificate that a key belongs to as the authority, and the others
+    /// as what is above it.
+    ///
+    /// # Errors
+    /// If the key belongs to none of them.
+    pub(crate) fn new(certificates: &[Certificate], key: PrivateKey) -> Result<Self, String> {
+        let own = certificates
+            .iter()
+            .find(|certificate| certificate.belongs_to(&key));
+        let own = own.ok_or("does not belong to its key")?;
+        let path = chain::path(own, &[], certificates).certificates;
+        Ok(Self {
+            certificates: path.into_iter().cloned().collect(),
+            key,
+        })
+    }
+
+    /// Its own certificate.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        &self.certificates[0]
+    }
+
+    /// Its own certificate, then those above it.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Its key.
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.key
     }
 
     /// Issues the server's certificate to a key.
     pub(crate) fn server(
         &self,
         key: PrivateKey,
-        host: &RelayHost,
+        names: &Names,
+        lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<Server, String> {
-        let mut params = params("relay-server-tls", &host.common_name(), now)?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        for name in host.certificate_names() {
-            let name = name.try_into().map_err(|e: rcgen::Error| e.to_string())?;
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
-        let certificate = self.issue(params, &key)?;
-        let defect =
-            certificate.server_defect(&host.to_string(), std::slice::from_ref(&self.certificate), now);
-        checked(defect)?;
-        Ok(Server { certificate, key })
+        let mut params = params(names, lifetime, now)?;
+        server_extensions(&mut params, names, &key);
+        let chain = self.issue(params, &key, now)?;
+        let host = chain.leaf().dns_names().into_iter().next().unwrap_or_default();
+        let purpose = Purpose::Server { host: &host };
+        checked(&soundness::of_chain(
+            &chain,
+            Some(&key),
+            &self.certificates,
+            purpose,
+            now,
+        ))?;
+        Ok(Server { chain, key })
     }
 
     /// Issues the signing certificate to a key.
     pub(crate) fn signing(
         &self,
         key: PrivateKey,
-        namespace: &str,
+        names: &Names,
+        lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<Signing, String> {
-        let common_name = relay::common_name("relay-tls-signing", namespace);
-        let mut params = params("relay-tls-signing", &common_name, now)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-        ];
-        let certificate = self.issue(params, &key)?;
-        checked(certificate.signing_defect(std::slice::from_ref(&self.certificate), now))?;
-        Ok(Signing { certificate, key })
+        let mut params = params(names, lifetime, now)?;
+        signing_extensions(&mut params);
+        let chain = self.issue(params, &key, now)?;
+        let trusted = &self.certificates;
+        checked(&soundness::of_chain(
+            &chain,
+            Some(&key),
+            trusted,
+            Purpose::Signing,
+            now,
+        ))?;
+        Ok(Signing { chain, key })
     }
 
     /// Signs what both children have in common.
-    fn issue(&self, mut params: CertificateParams, key: &PrivateKey) -> Result<Certificate, String> {
-        params.not_after = params.not_after.min(self.certificate.not_after());
+    fn issue(
+        &self,
+        mut params: CertificateParams,
+        key: &PrivateKey,
+        now: OffsetDateTime,
+    ) -> Result<Chain, String> {
+        let issuer = self.certificate();
+        params.not_after = params.not_after.min(issuer.not_after());
+        params.not_before = params.not_before.max(issuer.not_before()).min(now);
         params.use_authority_key_identifier_extension = true;
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let root = self.certificate.der().into();
-        let issuer = Issuer::from_ca_cert_der(&root, self.key.pair()).map_err(|e| e.to_string())?;
-        let issued = params.signed_by(key.pair(), &issuer).map_err(|e| e.to_string())?;
-        Certificate::from_der(issued.der().to_vec())
+        let mut issuing = CertificateParams::default();
+        if let Some(identifier) = issuer.subject_key_identifier() {
+            issuing.key_identifier_method = KeyIdMethod::PreSpecified(identifier);
+        }
+        let pair = self.key.pair();
+        let unsigned = params
+            .signed_by(key.pair(), &Issuer::from_params(&issuing, Unsigned(pair)))
+            .map_err(|e| e.to_string())?;
+        let signed = sign(unsigned.der(), issuer.x509().subject().as_raw(), pair)
+            .ok_or("cannot be written: what rcgen made is not a certificate")?;
+        let leaf = Certificate::from_der(signed)?;
+        let above = self.certificates.iter().filter(|above| !above.is_root());
+        Ok(Chain::new(leaf, above.cloned().collect()))
     }
 }
 
 /// What all three have in common: a subject of its own, a random serial number
 /// and a validity.
-fn params(organization: &str, common_name: &str, now: OffsetDateTime) -> Result<CertificateParams, String> {
+fn params(names: &Names, lifetime: Duration, now: OffsetDateTime) -> Result<CertificateParams, String> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, organization);
+    params.distinguished_name = names.distinguished();
     params.serial_number = Some(serial_number()?);
     params.not_before = now - BACKDATED;
-    params.not_after = now + LIFETIME;
+    params.not_after = now + lifetime;
     Ok(params)
 }
+
+/// Only RSA keys encipher other keys (RFC 8813, section 3).
+fn server_extensions(params: &mut CertificateParams, names: &Names, key: &PrivateKey) {
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    if let KeyKind::Rsa(_) = key.kind() {
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    params.subject_alt_names.clone_from(&names.alternatives);
+    params.extended_key_usages = BOTH.to_vec();
+}
+
+fn signing_extensions(params: &mut CertificateParams) {
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    params.extended_key_usages = BOTH.to_vec();
+}
+
+/// The relay's peers are client and server to each other.
+const BOTH: [ExtendedKeyUsagePurpose; 2] = [
+    ExtendedKeyUsagePurpose::ServerAuth,
+    ExtendedKeyUsagePurpose::ClientAuth,
+];
 
 /// 126 random bits under a leading 01: positive, 16 bytes in DER, never 0
 /// (RFC 5280, section 4.1.2.2).
@@ -134,6 +283,63 @@ fn serial_number() -> Result<SerialNumber, String> {
 
 /// rcgen issues by any key under any name: what it made is checked as if it came
 /// from elsewhere.
-fn checked(defect: Option<String>) -> Result<(), String> {
-    defect.map_or(Ok(()), |defect| Err(format!("what was issued {defect}")))
+fn checked(findings: &Findings) -> Result<(), String> {
+    match findings.error() {
+        None => Ok(()),
+        Some(defect) => Err(format!("what was issued {defect}")),
+    }
+}
+
+/// Leaves the signature out, as the issuer's name is yet to be put in.
+struct Unsigned<'a>(&'a KeyPair);
+
+impl PublicKeyData for Unsigned<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for Unsigned<'_> {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// Puts the issuer's name into a certificate, byte by byte as the issuer has it,
+/// and signs. rcgen would write the name anew: it loses all but one of several
+/// parts of a kind, such as `DC=example, DC=com`, and no peer would find the issuer.
+fn sign(unsigned: &[u8], issuer: &[u8], key: &KeyPair) -> Option<Vec<u8>> {
+    /// Where the issuer is in a TBSCertificate, behind version, serial number and
+    /// algorithm (RFC 5280, section 4.1).
+    const ISSUER: usize = 3;
+    let mut certificate = elements(unsigned)?;
+    let mut body = elements(certificate.first()?)?;
+    *body.get_mut(ISSUER)? = issuer;
+    let body = sequence(&body)?;
+    let signature = key.sign(&body).ok()?;
+    let signature = BitStringRef::from_bytes(&signature).ok()?.to_der().ok()?;
+    certificate[0] = &body;
+    *certificate.get_mut(2)? = &signature;
+    sequence(&certificate)
+}
+
+/// The elements of a DER sequence.
+fn elements(sequence: &[u8]) -> Option<Vec<&[u8]>> {
+    let content = AnyRef::from_der(sequence).ok()?.value();
+    let mut inner = SliceReader::new(content).ok()?;
+    let mut elements = Vec::new();
+    while !inner.is_finished() {
+        elements.push(inner.tlv_bytes().ok()?);
+    }
+    Some(elements)
+}
+
+fn sequence(elements: &[&[u8]]) -> Option<Vec<u8>> {
+    let content = elements.concat();
+    let header = Header::new(Tag::Sequence, Length::try_from(content.len()).ok()?);
+    Some([header.to_der().ok()?, content].concat())
 }

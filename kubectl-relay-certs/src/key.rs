@@ -10,7 +10,10 @@ use pkcs8::{
 };
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::certificate::KeyKind;
 
 /// How often a password is hashed before it encrypts a key (OWASP's advice for
 /// PBKDF2 with SHA-256).
@@ -19,7 +22,8 @@ const ROUNDS: u32 = 600_000;
 /// A private key. It is wiped when it is dropped, and has no Debug.
 pub(crate) struct PrivateKey {
     pem: Zeroizing<String>,
-    pair: Zeroizing<KeyPair>,
+    /// Boxed, as it is large and moves a lot.
+    pair: Box<Zeroizing<KeyPair>>,
     public: Vec<u8>,
 }
 
@@ -51,6 +55,17 @@ pub(crate) enum Bits {
     Rsa4096,
 }
 
+impl Bits {
+    /// As a number.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Rsa2048 => 2048,
+            Self::Rsa3072 => 3072,
+            Self::Rsa4096 => 4096,
+        }
+    }
+}
+
 impl PrivateKey {
     /// Makes a new key; 4096 bits of RSA take about a second.
     pub(crate) fn generate(algorithm: Algorithm) -> Result<Self, String> {
@@ -74,6 +89,14 @@ impl PrivateKey {
     /// What signs with it.
     pub(crate) fn pair(&self) -> &KeyPair {
         &self.pair
+    }
+
+    /// What kind of key it is.
+    pub(crate) fn kind(&self) -> KeyKind {
+        match SubjectPublicKeyInfo::from_der(&self.public) {
+            Ok((_, key)) => KeyKind::of(&key),
+            Err(_) => KeyKind::Other,
+        }
     }
 
     /// The DER of its SubjectPublicKeyInfo.
@@ -116,7 +139,7 @@ impl PrivateKey {
         info.public_key = None;
         let document = SecretDocument::encode_msg(&info).ok()?;
         let der = PrivatePkcs8KeyDer::from(document.as_bytes());
-        let pair = Zeroizing::new(KeyPair::try_from(&der).ok()?);
+        let pair = Box::new(Zeroizing::new(KeyPair::try_from(&der).ok()?));
         Some(Self {
             pem: pem("PRIVATE KEY", document.as_bytes()),
             public: pair.subject_public_key_info(),

@@ -2,18 +2,20 @@
 //! trust each other by, and places them in every cluster.
 
 mod certificate;
+mod chain;
+mod choices;
 mod cli;
 mod directory;
 mod fleet;
+mod generate;
 mod issue;
-#[expect(
-    dead_code,
-    reason = "encrypted keys and other algorithms are yet to be asked for"
-)]
 mod key;
 mod material;
+mod own;
+mod password;
 mod run;
 mod secrets;
+mod soundness;
 
 use relay_shared::runtime;
 

@@ -12,9 +12,12 @@ use time::OffsetDateTime;
 
 use crate::{
     cli::{Cli, Command, InitArgs},
-    directory,
+    directory::{self, RootKey},
     fleet::Fleet,
+    generate,
+    key::EncryptedKey,
     material::{self, Found, Material},
+    own,
     secrets::Role,
 };
 
@@ -24,13 +27,14 @@ const MANAGER: &str = "kubectl-relay-certs";
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Init(args) => init(&cli.cluster, args).await,
+        Command::Generate(args) => generate::run(&cli.cluster, args).await,
         Command::About(about) => about.run::<Cli>(&cli.cluster).await,
     }
 }
 
 async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
-    let pairs = directory::read(&args.pki_dir)?;
+    let files = own::read(&args.issue.own, &args.pki_dir)?;
     let kubeconfig = flags.load()?;
     let fleet = Fleet::connect(&kubeconfig, flags, &args.remotes)?;
     let named = args.service.service.as_deref();
@@ -42,21 +46,26 @@ async fn init(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
         roots: fleet.roots(),
         server: fleet.take_pair(Role::Server),
         signing: fleet.take_pair(Role::Signing),
-        directory: args.pki_dir.display().to_string(),
-        pairs,
+        files,
     };
-    let decision = material::decide(found, &host, now)?;
+    let choices = args.issue.choices.of(host)?;
+    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.unlock(key, place);
+    let decision = material::decide(found, choices, now, &mut unlock)?;
+    let root_key = match decision.issues_root() {
+        true => args.issue.root_key.root_key()?,
+        false => RootKey::Plain,
+    };
     let remarks = decision.remarks.clone();
     let material = {
         let _spinner = decision
             .issues()
             .then(|| Progress::spinner("making keys and certificates"));
-        runtime::compute(move || decision.issue(&host, now)).await?
+        runtime::compute(move || decision.issue(now)).await?
     };
     let plan = fleet.plan(&material, &flags.namespace)?;
 
     let nothing_to_do = plan.is_empty() && material.issued().next().is_none();
-    directory::write(&args.pki_dir, &material)?;
+    directory::write(&args.pki_dir, &material, &root_key)?;
     let writer = Writer {
         manager: MANAGER,
         dry_run: false,

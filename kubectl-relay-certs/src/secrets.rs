@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificate::Certificate,
+    chain::Chain,
     directory::Pair,
     key::{PrivateKey, StoredKey},
 };
@@ -63,7 +64,7 @@ pub(crate) struct Live {
     metadata: ObjectMeta,
     /// The certificates of `ca.crt`.
     pub(crate) roots: Option<Vec<Certificate>>,
-    certificate: Option<Certificate>,
+    chain: Option<Chain>,
     key: Option<PrivateKey>,
     public_key: Option<Vec<u8>>,
 }
@@ -73,7 +74,7 @@ pub(crate) struct Live {
 pub(crate) struct Contents<'a> {
     pub(crate) roots: &'a [Certificate],
     /// The Root's Secret holds no pair.
-    pub(crate) pair: Option<(&'a Certificate, &'a PrivateKey)>,
+    pub(crate) pair: Option<(&'a Chain, &'a PrivateKey)>,
 }
 
 impl Live {
@@ -81,16 +82,14 @@ impl Live {
     pub(crate) fn new(secret: Secret) -> Self {
         let mut data = secret.data.unwrap_or_default();
         let roots = data.get(CA).and_then(|ca| Certificate::all_from_pem(&ca.0).ok());
-        let certificate = data
-            .get(CERTIFICATE)
-            .and_then(|crt| Certificate::all_from_pem(&crt.0).ok()?.into_iter().next());
+        let chain = data.get(CERTIFICATE).and_then(|crt| Chain::from_pem(&crt.0).ok());
         let key = data
             .remove(KEY)
             .and_then(|key| StoredKey::plain(&Zeroizing::new(key.0)).ok());
         Self {
             metadata: secret.metadata,
             roots,
-            certificate,
+            chain,
             public_key: key.as_ref().map(|key| key.public_key().to_vec()),
             key,
         }
@@ -98,16 +97,18 @@ impl Live {
 
     /// `tls.crt` and `tls.key`; the key can be taken once.
     pub(crate) fn take_pair(&mut self) -> Pair {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
         Pair {
-            certificate: self.certificate.clone(),
+            place: format!("secret {name}"),
+            chain: self.chain.clone(),
             key: self.key.take(),
+            hint: "",
         }
     }
 
     fn holds(&self, wanted: &Contents<'_>) -> bool {
-        let pair = wanted.pair.is_none_or(|(certificate, key)| {
-            self.certificate.as_ref() == Some(certificate)
-                && self.public_key.as_deref() == Some(key.public_key())
+        let pair = wanted.pair.is_none_or(|(chain, key)| {
+            self.chain.as_ref() == Some(chain) && self.public_key.as_deref() == Some(key.public_key())
         });
         self.roots.as_deref() == Some(wanted.roots) && pair
     }
@@ -160,9 +161,9 @@ fn update(metadata: &ObjectMeta, wanted: &Contents<'_>) -> Manifest {
 fn with_contents(object: Value, wanted: &Contents<'_>) -> Manifest {
     let roots: String = wanted.roots.iter().map(Certificate::pem).collect();
     let mut manifest = Manifest::new(object).data(CA, roots.as_bytes());
-    if let Some((certificate, key)) = wanted.pair {
+    if let Some((chain, key)) = wanted.pair {
         manifest = manifest
-            .data(CERTIFICATE, certificate.pem().as_bytes())
+            .data(CERTIFICATE, chain.pem().as_bytes())
             .private_data(KEY, Zeroizing::new(key.pem().as_bytes().to_vec()));
     }
     manifest

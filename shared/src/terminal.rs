@@ -8,6 +8,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
@@ -33,6 +34,19 @@ pub fn story(line: &str) {
     BARS.suspend(|| {
         let _ = writeln!(io::stderr().lock(), "{}", printable(line));
     });
+}
+
+/// Asks for a password on the terminal, which does not show it.
+///
+/// # Errors
+/// If there is no terminal to ask on, or somebody presses Ctrl-C.
+pub fn password(question: &str) -> Result<Zeroizing<String>> {
+    let _pause = pause();
+    let answer = rpassword::prompt_password(printable(question));
+    answer.map(Zeroizing::new).map_err(|e| match e.kind() {
+        io::ErrorKind::Interrupted => Error::interrupted(),
+        _ => Error::new("a password is needed, and there is no terminal to ask for it"),
+    })
 }
 
 /// What may go to a terminal: every control character but the newline is shown

@@ -1,0 +1,104 @@
+//! Chains as values: `tls.crt` holds a certificate, then the intermediates above
+//! it, and no root; `ca.crt` holds intermediates, then the root.
+
+use crate::certificate::Certificate;
+
+/// No chain is as long; a longer one goes in circles.
+const LONGEST: usize = 10;
+
+/// A certificate and the intermediates above it, the nearest first: what a
+/// `tls.crt` holds, if it is well made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chain {
+    leaf: Certificate,
+    intermediates: Vec<Certificate>,
+}
+
+/// The way from a certificate up to the one that is trusted, both included.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Path<'a> {
+    /// The certificate first, each issued by the next one.
+    pub(crate) certificates: Vec<&'a Certificate>,
+    /// Why it does not reach what is trusted, if it does not.
+    pub(crate) broken: Option<Broken>,
+}
+
+/// Why nothing that is trusted was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// There is no certificate of the issuer's name.
+    NoIssuer,
+    /// There is one, and it did not make the signature.
+    OtherKey,
+}
+
+impl Chain {
+    /// A certificate and the intermediates above it.
+    pub(crate) fn new(leaf: Certificate, intermediates: Vec<Certificate>) -> Self {
+        Self { leaf, intermediates }
+    }
+
+    /// Reads `tls.crt`: the first certificate is the leaf.
+    ///
+    /// # Errors
+    /// As for [`Certificate::all_from_pem`].
+    pub(crate) fn from_pem(text: &[u8]) -> Result<Self, String> {
+        let mut certificates = Certificate::all_from_pem(text)?;
+        let leaf = certificates.remove(0);
+        Ok(Self::new(leaf, certificates))
+    }
+
+    /// The certificate that the others are there for.
+    pub(crate) fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// Whatever follows the leaf.
+    pub(crate) fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
+    }
+
+    /// All certificates as PEM, the leaf first.
+    pub(crate) fn pem(&self) -> String {
+        let certificates = std::iter::once(&self.leaf).chain(&self.intermediates);
+        certificates.map(Certificate::pem).collect()
+    }
+
+    /// Finds the way up to one of the trusted certificates, and on to the root if
+    /// that is among them.
+    pub(crate) fn path<'a>(&'a self, trusted: &'a [Certificate]) -> Path<'a> {
+        path(&self.leaf, &self.intermediates, trusted)
+    }
+}
+
+/// Finds the way from a certificate up to one of the trusted ones.
+pub(crate) fn path<'a>(
+    leaf: &'a Certificate,
+    intermediates: &'a [Certificate],
+    trusted: &'a [Certificate],
+) -> Path<'a> {
+    let mut certificates = vec![leaf];
+    let broken = loop {
+        let last = certificates[certificates.len() - 1];
+        let anchored = trusted.contains(last);
+        if anchored && last.is_self_issued() {
+            break None;
+        }
+        let known = || trusted.iter().chain(intermediates);
+        let next = known().find(|issuer| !certificates.contains(issuer) && last.is_signed_by(issuer));
+        match next {
+            Some(issuer) if certificates.len() < LONGEST => certificates.push(issuer),
+            _ if anchored => break None,
+            _ if known().any(|issuer| last.names_as_issuer(issuer)) => break Some(Broken::OtherKey),
+            _ => break Some(Broken::NoIssuer),
+        }
+    };
+    Path { certificates, broken }
+}
+
+/// Puts certificates into the order of `ca.crt`: intermediates as they are, then
+/// the roots.
+pub(crate) fn in_order(certificates: Vec<Certificate>) -> Vec<Certificate> {
+    let (roots, intermediates): (Vec<_>, Vec<_>) = certificates.into_iter().partition(Certificate::is_root);
+    [intermediates, roots].concat()
+}

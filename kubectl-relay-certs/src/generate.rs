@@ -1,0 +1,75 @@
+//! The flow of `generate`: read the files, decide, issue, write, report. No cluster
+//! is asked for anything.
+
+use std::path::Path;
+
+use relay_shared::{ExitCode, Result, args::ClusterArgs, exposure, render, runtime, terminal};
+use time::OffsetDateTime;
+
+use crate::{
+    cli::GenerateArgs,
+    directory::{self, Pair, RootKey},
+    key::EncryptedKey,
+    material::{self, Found, Material},
+    own,
+    secrets::Role,
+};
+
+pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<ExitCode> {
+    let now = OffsetDateTime::now_utc();
+    let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
+    let choices = args.issue.choices.of(host)?;
+    let found = Found {
+        roots: Vec::new(),
+        server: Pair::default(),
+        signing: Pair::default(),
+        files: own::read(&args.issue.own, &args.pki_dir)?,
+    };
+    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.unlock(key, place);
+    let decision = material::decide(found, choices, now, &mut unlock)?;
+    let root_key = match decision.issues_root() {
+        true => args.issue.root_key.root_key()?,
+        false => RootKey::Plain,
+    };
+    let remarks = decision.remarks.clone();
+    let material = {
+        let _spinner = decision
+            .issues()
+            .then(|| terminal::Progress::spinner("making keys and certificates"));
+        runtime::compute(move || decision.issue(now)).await?
+    };
+    let written = directory::write(&args.pki_dir, &material, &root_key)?;
+    terminal::data(&report(&args.pki_dir, &material, &written))?;
+    for remark in remarks {
+        terminal::story(&remark);
+    }
+    if written.is_empty() {
+        terminal::story("Nothing changed: the directory holds what it should.");
+    }
+    Ok(ExitCode::Done)
+}
+
+/// A line for each file of the directory: its name, whether it is new, and the
+/// SHA-256 of its certificate.
+fn report(directory: &Path, material: &Material, written: &[std::path::PathBuf]) -> String {
+    let mut rows = Vec::new();
+    for role in [Role::Root, Role::Server, Role::Signing] {
+        let fingerprint = material.certificates().find(|(of, _)| *of == role);
+        let fingerprint = fingerprint.map(|(_, certificate)| certificate.fingerprint().to_string());
+        let certificate = directory::certificate_path(directory, role);
+        let key = directory::key_path(directory, role);
+        for (path, print) in [(certificate, fingerprint), (key, None)] {
+            let became = match (written.contains(&path), path.exists()) {
+                (true, _) => "created",
+                (false, true) => "unchanged",
+                (false, false) => continue,
+            };
+            rows.push([
+                path.display().to_string(),
+                became.to_owned(),
+                print.unwrap_or_default(),
+            ]);
+        }
+    }
+    render::columns(&rows)
+}
