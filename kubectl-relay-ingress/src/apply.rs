@@ -12,21 +12,25 @@ use relay_shared::{
     plan::{Action, ClusterPlan, Plan, Step},
     render, terminal,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     change::{self, Change},
     cli::{ApplyArgs, Via},
-    istio, service,
-    target::{MANAGER, Target},
+    istio::{self, Kinds},
+    lint::{Lint, Severity},
+    observe::{self, Istio, not_checked},
+    route::Route,
+    service,
+    target::{MANAGER, Relay, Target},
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
     let format = args.output.format()?;
     let site = Site::observe(flags, args).await?;
     let changes = match args.via {
-        Via::LoadBalancer => vec![site.change_service("LoadBalancer", args)?],
-        Via::NodePort => vec![site.change_service("NodePort", args)?],
+        Via::LoadBalancer => vec![site.change_service("LoadBalancer", args).await?],
+        Via::NodePort => vec![site.change_service("NodePort", args).await?],
         Via::Istio => site.change_istio(args).await?,
     };
     changes.iter().for_each(Change::tell);
@@ -81,8 +85,13 @@ impl Site {
             }
             observed => observed?,
         };
-        let relay = exposure::relay_host(found.as_ref().map(|(object, _)| object), named, &flags.namespace);
-        let target = Target::new(relay, found.as_ref().map(|(_, service)| service), &args.gateway);
+        let (object, service) = match &found {
+            Some((object, service)) => (Some(object), Some(service)),
+            None => (None, None),
+        };
+        let relay = exposure::relay_host(object, named, &flags.namespace);
+        let relay = Relay::new(relay, service, args.gateway.host.as_deref());
+        let target = Target::new(relay, &args.gateway);
         Ok(Self {
             cluster,
             found,
@@ -90,13 +99,17 @@ impl Site {
         })
     }
 
-    fn change_service(&self, type_: &str, args: &ApplyArgs) -> Result<Change> {
-        let relay = &self.target.relay;
+    async fn change_service(&self, type_: &str, args: &ApplyArgs) -> Result<Change> {
+        let relay = &self.target.relay.service;
         let object = ObjectRef::new::<Service>(relay.namespace(), relay.service());
         match (&self.cluster, &self.found) {
             (Some(cluster), Some((object, live))) => {
                 let patch = service::expose(live, type_, &args.service_annotation);
                 let patch = patch.map_err(|e| e.context(cluster.context()).object(object))?;
+                let mut exposed = live.clone();
+                exposed.spec.get_or_insert_default().type_ = Some(type_.to_owned());
+                let lints = observe::load_balancers(cluster, &[&exposed]).await?;
+                stop_at_errors(cluster, &lints, args.dry_run)?;
                 Ok(Change::patch(object.clone(), live, patch))
             }
             (Some(cluster), None) => Err(Error::new("there is no relay service to expose")
@@ -126,37 +139,72 @@ impl Site {
             true => Conflicts::Overridden,
             false => Conflicts::Refused,
         };
-        let changes = istio::objects(&self.target)
-            .into_iter()
-            .map(async |(object, document)| {
-                let live = match &self.cluster {
-                    Some(cluster) => cluster
-                        .get::<Value>(&object)
-                        .await
-                        .map_err(|e| e.hint(istio::HINT)),
-                    None => Ok(None),
-                };
-                let live = match live {
-                    Err(error) if args.dry_run == DryRun::Client => {
-                        not_checked("whether it is there already", &error);
-                        None
-                    }
-                    live => live?,
-                };
-                Ok(Change::apply(object, live.as_ref(), document, conflicts))
-            });
+        let seen = match self.read_istio().await {
+            Err(error) if args.dry_run == DryRun::Client => {
+                not_checked("what is there already", &error);
+                None
+            }
+            seen => seen?,
+        };
+        let Some((cluster, seen)) = seen else {
+            let objects = istio::objects(&self.target, &Kinds::of_the_page());
+            let created = objects.map(|(object, document)| Change::apply(object, None, document, conflicts));
+            return Ok(created.into());
+        };
+        let objects = istio::objects(&self.target, &seen.kinds);
+        let [gateway, virtual_service] = objects.each_ref().map(|(_, document)| document.clone());
+        let routes = Route::all(&[gateway], &[virtual_service], &self.target.relay.host);
+        let service = self.found.as_ref().map(|(_, service)| service);
+        let lints = seen.lint(cluster, &routes, &self.target.relay, service).await?;
+        stop_at_errors(cluster, &lints, args.dry_run)?;
+
+        let changes = objects.into_iter().map(async |(object, document)| {
+            let live = seen.live(cluster, &object).await?;
+            Ok(Change::apply(object, live.as_ref(), document, conflicts))
+        });
         try_join_all(changes).await
+    }
+
+    /// The cluster and its Istio; an error if it serves none.
+    async fn read_istio(&self) -> Result<Option<(&Cluster, Istio)>> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        let seen = observe::istio(cluster, Some(&self.target.selector), |_| false).await?;
+        match seen {
+            Some(seen) => Ok(Some((cluster, seen))),
+            None => Err(istio::not_served().context(cluster.context())),
+        }
     }
 }
 
-/// Says what a dry run could not find out, and why.
-fn not_checked(what: &str, why: &Error) {
-    terminal::story(&format!(
-        "not checked: {what}\n  {}",
-        why.to_string().replace('\n', "\n  ")
-    ));
+/// Tells what was found, and fails if no agent could get through. A dry run of the
+/// client goes on.
+fn stop_at_errors(cluster: &Cluster, lints: &[Lint], dry_run: DryRun) -> Result<()> {
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        lints.iter().partition(|lint| lint.severity == Severity::Error);
+    for lint in warnings {
+        terminal::story(&lint.shown(cluster.context()));
+    }
+    if dry_run == DryRun::Client {
+        errors
+            .iter()
+            .for_each(|lint| terminal::story(&lint.shown(cluster.context())));
+        return Ok(());
+    }
+    let mut causes: Vec<_> = errors.iter().map(|lint| lint.to_error()).collect();
+    match causes.len() {
+        0 => Ok(()),
+        1 => Err(causes.remove(0).context(cluster.context())),
+        _ => Err(
+            Error::new("agents would not reach the relay server, so nothing was changed")
+                .context(cluster.context())
+                .causes(causes),
+        ),
+    }
 }
 
+/// Applies steps to a cluster, or as much of that as a dry run does.
 pub(crate) async fn carry_out(cluster: Cluster, steps: Vec<Step>, dry_run: DryRun) -> Report {
     let plan = Plan {
         clusters: vec![ClusterPlan { cluster, steps }],

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
     about::About,
     args::{self, ClusterArgs, DryRun, ServiceArgs},
-    output::ObjectOutput,
+    output::{ObjectOutput, TableOutput},
 };
 
 /// Expose the relay server to the agents in other clusters
@@ -36,6 +36,23 @@ Examples:
   # Through a gateway that Istio's Helm chart installed
   kubectl relay-ingress apply --via istio --gateway-selector istio=ingress")]
     Apply(ApplyArgs),
+
+    /// Show what exposes the relay server, whether it works, and the address
+    #[command(after_help = "\
+Examples:
+  # At a glance; exits with 3 where something is broken
+  kubectl relay-ingress status
+
+  # For a script
+  kubectl relay-ingress status -o jsonpath='{.ways[?(@.healthy==true)].address}'")]
+    Status(StatusArgs),
+
+    /// Find what keeps agents from the relay server, in what is applied now
+    #[command(after_help = "\
+Examples:
+  # Exits with 3 where agents cannot get through; warnings alone are no failure
+  kubectl relay-ingress lint")]
+    Lint(StatusArgs),
 
     /// Take back what apply did, and nothing else
     #[command(after_help = "\
@@ -77,6 +94,19 @@ pub(crate) struct ApplyArgs {
 
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) output: TableOutput,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]
+    #[arg(long, value_name = "NAME", value_parser = dns_name, help_heading = "Relay")]
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Debug, Args)]

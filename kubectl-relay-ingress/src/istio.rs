@@ -2,29 +2,74 @@
 //! gateway to the relay server, TLS untouched: the page's two documents.
 
 use kube::api::ApiResource;
-use relay_shared::cluster::ObjectRef;
+use relay_shared::{Error, cluster::ObjectRef};
 use serde_json::{Value, json};
 
 use crate::target::Target;
 
-/// What to do where the cluster does not know these objects.
-pub(crate) const HINT: &str =
-    "install Istio, or expose the relay server by `kubectl relay-ingress apply --via loadbalancer`";
+/// The API group of Istio's objects about traffic.
+pub(crate) const GROUP: &str = "networking.istio.io";
 
-const GROUP: &str = "networking.istio.io";
-const VERSION: &str = "v1alpha3";
+/// The kinds of object that are applied, in the version that the cluster serves.
+#[derive(Debug, Clone)]
+pub(crate) struct Kinds {
+    pub(crate) gateway: ApiResource,
+    pub(crate) virtual_service: ApiResource,
+}
+
+impl Kinds {
+    /// The two among all kinds that a cluster serves of [`GROUP`].
+    pub(crate) fn among(kinds: &[ApiResource]) -> Option<Self> {
+        let named = |name: &str| kinds.iter().find(|kind| kind.kind == name).cloned();
+        Some(Self {
+            gateway: named("Gateway")?,
+            virtual_service: named("VirtualService")?,
+        })
+    }
+
+    /// The page's version, which every Istio serves.
+    pub(crate) fn of_the_page() -> Self {
+        let kind = |kind: &str, plural: &str| ApiResource {
+            group: GROUP.to_owned(),
+            version: "v1alpha3".to_owned(),
+            api_version: format!("{GROUP}/v1alpha3"),
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        };
+        Self {
+            gateway: kind("Gateway", "gateways"),
+            virtual_service: kind("VirtualService", "virtualservices"),
+        }
+    }
+}
+
+/// A cluster without Istio.
+pub(crate) fn not_served() -> Error {
+    Error::new("the cluster does not serve Istio's Gateway and VirtualService")
+        .hint("install Istio, or expose the relay server by `kubectl relay-ingress apply --via loadbalancer`")
+}
 
 /// The two objects, in the order they are shown.
-pub(crate) fn objects(target: &Target) -> [(ObjectRef, Value); 2] {
+pub(crate) fn objects(target: &Target, kinds: &Kinds) -> [(ObjectRef, Value); 2] {
     let Target {
-        host,
+        relay,
         port,
         namespace,
+        name,
         ..
     } = target;
-    let gateway = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "Gateway",
+    let host = &relay.host;
+    let Kinds {
+        gateway,
+        virtual_service,
+    } = kinds;
+    let destination = json!({
+        "host": relay.service.cluster_local(),
+        "port": { "number": relay.port },
+    });
+    let gateway_document = json!({
+        "apiVersion": gateway.api_version,
+        "kind": gateway.kind,
         "metadata": target.metadata(),
         "spec": {
             "selector": target.selector,
@@ -35,39 +80,22 @@ pub(crate) fn objects(target: &Target) -> [(ObjectRef, Value); 2] {
             }],
         },
     });
-    let destination = json!({
-        "host": target.relay.cluster_local(),
-        "port": { "number": target.relay_port },
-    });
-    let virtual_service = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "VirtualService",
+    let virtual_service_document = json!({
+        "apiVersion": virtual_service.api_version,
+        "kind": virtual_service.kind,
         "metadata": target.metadata(),
         "spec": {
             "hosts": [host],
-            "gateways": [format!("{namespace}/{}", target.name)],
+            "gateways": [format!("{namespace}/{name}")],
             "tls": [{
                 "match": [{ "port": port, "sniHosts": [host] }],
                 "route": [{ "destination": destination }],
             }],
         },
     });
+    let object = |kind: &ApiResource| ObjectRef::dynamic(kind.clone(), namespace, name);
     [
-        (object("Gateway", "gateways", target), gateway),
-        (
-            object("VirtualService", "virtualservices", target),
-            virtual_service,
-        ),
+        (object(gateway), gateway_document),
+        (object(virtual_service), virtual_service_document),
     ]
-}
-
-fn object(kind: &str, plural: &str, target: &Target) -> ObjectRef {
-    let resource = ApiResource {
-        group: GROUP.to_owned(),
-        version: VERSION.to_owned(),
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-    };
-    ObjectRef::dynamic(resource, &target.namespace, &target.name)
 }

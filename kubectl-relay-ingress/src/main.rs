@@ -7,8 +7,12 @@ mod cli;
 mod delete;
 mod diff;
 mod istio;
+mod lint;
+mod observe;
+mod route;
 mod run;
 mod service;
+mod status;
 mod target;
 
 use relay_shared::runtime;

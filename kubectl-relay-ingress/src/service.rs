@@ -132,7 +132,8 @@ impl Patch {
     }
 }
 
-fn type_of(service: &Service) -> &str {
+/// The type of a Service, which is `ClusterIP` where it says nothing.
+pub(crate) fn type_of(service: &Service) -> &str {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP")
 }

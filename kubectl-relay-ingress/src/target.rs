@@ -21,15 +21,33 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const RELAY_NAMESPACE: &str = "kubectl-relay-ingress/relay-namespace";
 const RELAY_SERVICE: &str = "kubectl-relay-ingress/relay-service";
 
+/// A relay server, as agents see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Relay {
+    /// Its Service.
+    pub(crate) service: RelayHost,
+    /// The gRPC port of that.
+    pub(crate) port: u16,
+    /// The name that agents ask for.
+    pub(crate) host: String,
+}
+
+impl Relay {
+    /// The relay server of a Service, if that was found, under a name of its own or
+    /// the one that agents ask for by default.
+    pub(crate) fn new(name: RelayHost, service: Option<&Service>, host: Option<&str>) -> Self {
+        Self {
+            port: grpc_port(service),
+            host: host.map_or_else(|| name.to_string(), str::to_owned),
+            service: name,
+        }
+    }
+}
+
 /// A relay server, and the way to it through a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The relay server.
-    pub(crate) relay: RelayHost,
-    /// Its gRPC port.
-    pub(crate) relay_port: u16,
-    /// The name that agents ask for.
-    pub(crate) host: String,
+    pub(crate) relay: Relay,
     /// The port of the gateway that agents dial.
     pub(crate) port: u16,
     /// The name of the objects.
@@ -41,17 +59,13 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The target that the flags and the relay's Service describe.
-    pub(crate) fn new(relay: RelayHost, service: Option<&Service>, flags: &GatewayArgs) -> Self {
+    /// The target that the flags describe.
+    pub(crate) fn new(relay: Relay, flags: &GatewayArgs) -> Self {
+        let namespace = flags.gateway_namespace.as_deref();
         Self {
-            relay_port: grpc_port(service),
-            host: flags.host.clone().unwrap_or_else(|| relay.to_string()),
             port: flags.port,
             name: flags.name.clone(),
-            namespace: flags
-                .gateway_namespace
-                .clone()
-                .unwrap_or_else(|| relay.namespace().to_owned()),
+            namespace: namespace.unwrap_or(relay.service.namespace()).to_owned(),
             selector: flags.gateway_selector.clone(),
             relay,
         }
@@ -64,8 +78,8 @@ impl Target {
             "namespace": self.namespace,
             "labels": {
                 MANAGED_BY: MANAGER,
-                RELAY_NAMESPACE: self.relay.namespace(),
-                RELAY_SERVICE: self.relay.service(),
+                RELAY_NAMESPACE: self.relay.service.namespace(),
+                RELAY_SERVICE: self.relay.service.service(),
             },
         })
     }

@@ -297,7 +297,8 @@ fn is_ready_node(node: &Node) -> bool {
         .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-fn is_ready_pod(pod: &Pod) -> bool {
+/// Whether a pod is Ready and stays.
+pub fn is_ready_pod(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .as_ref()

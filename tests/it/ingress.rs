@@ -9,6 +9,19 @@ fn apply(shell: &Shell, context: &str, namespace: &str, more: &[&str]) -> Transc
     shell.kubectl(&[&arguments[..], more].concat())
 }
 
+/// A namespace in a cluster with Istio, and with an ingress gateway in it.
+#[track_caller]
+fn istio_namespace(shell: &Shell, context: &str) -> String {
+    fixtures::install_istio_crds(shell, context);
+    let namespace = fixtures::fresh_namespace(shell, &[context]);
+    let objects = [
+        fixtures::ingress_gateway(&namespace, "LoadBalancer"),
+        fixtures::gateway_pod("gateway-1", &namespace, "node-1", true),
+    ];
+    fixtures::create(shell, context, &objects);
+    namespace
+}
+
 /// The page's two documents, for any relay host and port, and whose they are.
 fn documents(service: &str, namespace: &str, port: u16) -> [Value; 2] {
     let host = format!("{service}.{namespace}");
@@ -23,7 +36,7 @@ fn documents(service: &str, namespace: &str, port: u16) -> [Value; 2] {
     });
     [
         json!({
-            "apiVersion": "networking.istio.io/v1alpha3",
+            "apiVersion": "networking.istio.io/v1",
             "kind": "Gateway",
             "metadata": metadata,
             "spec": {
@@ -36,7 +49,7 @@ fn documents(service: &str, namespace: &str, port: u16) -> [Value; 2] {
             },
         }),
         json!({
-            "apiVersion": "networking.istio.io/v1alpha3",
+            "apiVersion": "networking.istio.io/v1",
             "kind": "VirtualService",
             "metadata": metadata,
             "spec": {
@@ -248,7 +261,11 @@ fn a_dry_run_of_the_client_needs_no_cluster() {
         shell.kubectl(&[&arguments[..], more].concat())
     };
     let istio = dry(&["--via", "istio", "-o", "yaml"]);
-    let page = documents("enterprise-networking", "gloo-mesh", 9900);
+    // Every Istio serves the page's version.
+    let page = documents("enterprise-networking", "gloo-mesh", 9900).map(|mut document| {
+        document["apiVersion"] = "networking.istio.io/v1alpha3".into();
+        document
+    });
     assert_eq!(yaml(&istio.success().stdout), page);
     istio.complains("not checked: the cluster cannot be read, so everything is taken to be as on the page\n");
 
@@ -318,9 +335,9 @@ fn what_cannot_be_exposed_is_one_clear_error() {
         .complains("did you mean \"mgmt\"? known contexts: mgmt, east, west");
     apply(&shell, "west", &namespace, &["--via", "istio"])
         .exits(1)
-        .complains("the server doesn't have a resource type \"gateways\" in \"networking.istio.io/v1alpha3\"")
-        .complains("where: context \"west\", gateway")
-        .complains("hint: install Istio");
+        .complains("error: the cluster does not serve Istio's Gateway and VirtualService\n")
+        .complains("  where: context \"west\"\n")
+        .complains("  hint: install Istio");
 }
 
 #[test]
@@ -355,7 +372,7 @@ fn istio_gets_the_pages_two_documents() {
     assert_eq!(yaml(&named.success().stdout), documents("relay", "mesh", 9900));
 
     // The relay service that is there decides about name and port.
-    let namespace = fixtures::fresh_namespace(&shell, &["east"]);
+    let namespace = istio_namespace(&shell, "east");
     let mut service = fixtures::relay_service(&namespace, "ClusterIP");
     service["metadata"]["name"] = "gloo-mesh-mgmt-server".into();
     service["spec"]["ports"][0]["port"] = 9977.into();
@@ -416,8 +433,8 @@ fn istio_gets_the_pages_two_documents() {
 #[test]
 fn another_managers_fields_are_never_overwritten() {
     let shell = Shell::on(ControlPlane::shared());
-    fixtures::install_istio_crds(&shell, "east");
-    let namespace = fixtures::fresh_namespace(&shell, &["east"]);
+    let namespace = istio_namespace(&shell, "east");
+    shell.apply("east", fixtures::relay_service(&namespace, "ClusterIP"));
     let [mut gateway, _] = documents("enterprise-networking", &namespace, 9900);
     gateway["spec"]["servers"][0]["hosts"] = json!(["theirs.example.com"]);
     gateway["metadata"]["labels"] = Value::Null;

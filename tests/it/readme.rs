@@ -27,6 +27,14 @@ fn its_commands_work_in_the_order_they_are_shown() {
         .success();
     shell.apply("mgmt", fixtures::relay_service("gloo-mesh", "ClusterIP"));
     fixtures::install_istio_crds(&shell, "mgmt");
+    shell
+        .kubectl(&["--context", "mgmt", "create", "namespace", "istio-system"])
+        .success();
+    let gateway = [
+        fixtures::ingress_gateway("istio-system", "LoadBalancer"),
+        fixtures::gateway_pod("gateway-1", "istio-system", "node-1", true),
+    ];
+    fixtures::create(&shell, "mgmt", &gateway);
 
     let mut ran = 0;
     for command in commands() {

@@ -1,0 +1,170 @@
+//! What a cluster says about its gateways. What the user may not read is left out,
+//! and said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::{join, try_join_all};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use relay_shared::{
+    Error, Result,
+    address::is_ready_pod,
+    cluster::{Cluster, ObjectRef},
+    terminal,
+};
+use serde_json::Value;
+
+use crate::{
+    istio::{self, Kinds},
+    lint::{self, Ingress, Lint, joined},
+    route::{Route, labels, reference},
+    target::Relay,
+};
+
+/// Istio, as a cluster that serves it knows it.
+#[derive(Debug)]
+pub(crate) struct Istio {
+    pub(crate) kinds: Kinds,
+    /// Whether all Gateways and VirtualServices could be read.
+    is_whole: bool,
+    /// Every VirtualService.
+    pub(crate) virtual_services: Vec<Value>,
+    pub(crate) ingress: Ingress,
+}
+
+impl Istio {
+    /// An object as it is in the cluster.
+    pub(crate) async fn live(&self, cluster: &Cluster, object: &ObjectRef) -> Result<Option<Value>> {
+        if !self.is_whole {
+            return cluster.get(object).await;
+        }
+        let mut known = self.ingress.gateways.iter().chain(&self.virtual_services);
+        Ok(known.find(|known| reference(known) == *object).cloned())
+    }
+
+    /// Finds what is wrong with routes to a relay server's Service.
+    pub(crate) async fn lint(
+        &self,
+        cluster: &Cluster,
+        routes: &[Route],
+        relay: &Relay,
+        service: Option<&Service>,
+    ) -> Result<Vec<Lint>> {
+        let mut found = Vec::new();
+        let mut waiting: Vec<&Service> = Vec::new();
+        for route in routes {
+            found.extend(lint::route(route, relay, service, &self.ingress));
+            waiting.extend(self.ingress.services(&route.selector));
+        }
+        waiting.dedup();
+        found.extend(load_balancers(cluster, &waiting).await?);
+        Ok(found)
+    }
+}
+
+/// Reads all Gateways and VirtualServices, and the pods and Services behind those
+/// Gateways that are of interest and behind a selector; `None` where the cluster
+/// serves no Istio.
+pub(crate) async fn istio(
+    cluster: &Cluster,
+    selector: Option<&BTreeMap<String, String>>,
+    of_interest: impl Fn(&Value) -> bool,
+) -> Result<Option<Istio>> {
+    let Some(kinds) = Kinds::among(&cluster.kinds(istio::GROUP).await?) else {
+        return Ok(None);
+    };
+    let [gateways, virtual_services] = [&kinds.gateway, &kinds.virtual_service]
+        .map(async |kind| permitted(cluster.list_dynamic(kind, None, "").await));
+    let (gateways, virtual_services) = join(gateways, virtual_services).await;
+    let (gateways, virtual_services) = (gateways?, virtual_services?);
+    let is_whole = gateways.is_some() && virtual_services.is_some();
+    let gateways = gateways.unwrap_or_default();
+
+    let mut selectors: BTreeSet<_> = selector.into_iter().cloned().collect();
+    selectors.extend(
+        gateways
+            .iter()
+            .filter(|g| of_interest(g))
+            .map(|g| labels(&g["spec"]["selector"])),
+    );
+    let backends = backends(cluster, &selectors).await?;
+    let (pods, services) = backends.unzip();
+    Ok(Some(Istio {
+        kinds,
+        is_whole,
+        virtual_services: virtual_services.unwrap_or_default(),
+        ingress: Ingress {
+            gateways,
+            pods,
+            services: services.unwrap_or_default(),
+        },
+    }))
+}
+
+/// The pods with any of these labels, or where none is ready, with a label `istio`;
+/// and the Services beside them.
+async fn backends(
+    cluster: &Cluster,
+    selectors: &BTreeSet<BTreeMap<String, String>>,
+) -> Result<Option<(Vec<Pod>, Vec<Service>)>> {
+    let lists = selectors.iter().map(async |selector| {
+        // A Gateway without labels is for the pods of every ingress gateway.
+        let wanted = match selector.is_empty() {
+            true => "istio".to_owned(),
+            false => joined(selector),
+        };
+        let mut pods = cluster.list::<Pod>(None, &wanted).await?;
+        if !pods.iter().any(is_ready_pod) {
+            pods.extend(cluster.list::<Pod>(None, "istio").await?);
+        }
+        Result::<_>::Ok(pods)
+    });
+    let Some(pods) = permitted(try_join_all(lists).await)? else {
+        return Ok(None);
+    };
+    let pods: Vec<_> = pods.into_iter().flatten().collect();
+    let namespaces: BTreeSet<_> = pods
+        .iter()
+        .filter_map(|pod| pod.metadata.namespace.as_deref())
+        .collect();
+    let lists = namespaces
+        .iter()
+        .map(|namespace| cluster.list::<Service>(Some(namespace), ""));
+    let services = permitted(try_join_all(lists).await)?;
+    Ok(services.map(|services| (pods, services.into_iter().flatten().collect())))
+}
+
+/// Whether load balancers are to be expected for Services that wait for one.
+pub(crate) async fn load_balancers(cluster: &Cluster, waiting: &[&Service]) -> Result<Vec<Lint>> {
+    let waiting: Vec<_> = waiting
+        .iter()
+        .filter(|service| lint::waits_for_load_balancer(service))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (nodes, services) = join(cluster.list::<Node>(None, ""), cluster.list::<Service>(None, "")).await;
+    let (Some(nodes), Some(services)) = (permitted(nodes)?, permitted(services)?) else {
+        return Ok(Vec::new());
+    };
+    Ok(waiting
+        .into_iter()
+        .filter_map(|service| lint::load_balancer(service, &nodes, &services))
+        .collect())
+}
+
+/// What was read; `None`, after a word about it, where the user may not.
+fn permitted<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.is_forbidden() => {
+            not_checked("you may not read what it takes", &error);
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
+/// Says what could not be found out, and why.
+pub(crate) fn not_checked(what: &str, why: &Error) {
+    let why = why.to_string().replace('\n', "\n  ");
+    terminal::story(&format!("not checked: {what}\n  {why}"));
+}

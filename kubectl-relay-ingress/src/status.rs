@@ -1,0 +1,253 @@
+//! `status` and `lint`: what exposes the relay server now, and what is wrong with it.
+
+use k8s_openapi::api::core::v1::Service;
+use relay_shared::{
+    ExitCode, Result,
+    address::{self, PortRef},
+    args::ClusterArgs,
+    cluster::{Cluster, ObjectRef},
+    exposure::{self, Lookup},
+    output::Table,
+    relay::PORT_NAME,
+    render, terminal,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::StatusArgs,
+    lint::{self, Lint, Severity},
+    observe,
+    route::Route,
+    service,
+    target::Relay,
+};
+
+/// A way from outside the cluster to the relay server.
+struct Way {
+    /// How, as `apply --via` names it.
+    via: &'static str,
+    /// What opens it.
+    object: ObjectRef,
+    /// The address that agents dial, if there is one.
+    address: Option<String>,
+    lints: Vec<Lint>,
+}
+
+impl Way {
+    fn is_healthy(&self) -> bool {
+        self.lints.iter().all(|lint| lint.severity != Severity::Error)
+    }
+}
+
+pub(crate) async fn status(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {
+    let table = args.output.table()?;
+    let cluster = Cluster::management(&flags.load()?, flags)?;
+    let (relay, ways) = ways(&cluster, flags, args).await?;
+    let shown = match &table {
+        Some(Table::Document(format)) => render::documents(&[document(&relay, &ways)], format)?,
+        _ => rows(&ways),
+    };
+    terminal::data(&shown)?;
+    if !matches!(table, Some(Table::Document(_))) {
+        let lints = ways.iter().flat_map(|way| &way.lints);
+        lints.for_each(|lint| terminal::story(&lint.shown(cluster.context())));
+    }
+    if ways.is_empty() {
+        terminal::story(&unexposed(&relay).shown(cluster.context()));
+    }
+    Ok(ended(&ways))
+}
+
+pub(crate) async fn lint(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {
+    let table = args.output.table()?;
+    let cluster = Cluster::management(&flags.load()?, flags)?;
+    let (relay, ways) = ways(&cluster, flags, args).await?;
+    let mut lints: Vec<_> = ways.iter().flat_map(|way| &way.lints).cloned().collect();
+    if ways.is_empty() {
+        lints.push(unexposed(&relay));
+    }
+    let shown = match &table {
+        Some(Table::Document(format)) => {
+            let found: Vec<_> = lints.iter().map(finding).collect();
+            render::documents(&[json!({ "findings": found })], format)?
+        }
+        _ => lints
+            .iter()
+            .map(|lint| lint.shown(cluster.context()) + "\n")
+            .collect(),
+    };
+    terminal::data(&shown)?;
+    if lints.is_empty() {
+        terminal::story("nothing is wrong");
+    }
+    Ok(ended(&ways))
+}
+
+fn ended(ways: &[Way]) -> ExitCode {
+    match !ways.is_empty() && ways.iter().all(Way::is_healthy) {
+        true => ExitCode::Done,
+        false => ExitCode::CheckFailed,
+    }
+}
+
+/// Every way to the relay server, its own Service first.
+async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Result<(Relay, Vec<Way>)> {
+    let named = args.service.service.as_deref();
+    let found = exposure::relay_service(cluster, &flags.namespace, named).await?;
+    let (object, service) = match &found {
+        Some((object, service)) => (Some(object), Some(service)),
+        None => (None, None),
+    };
+    let name = exposure::relay_host(object, named, &flags.namespace);
+    let relay = Relay::new(name, service, args.host.as_deref());
+    let mut ways = Vec::new();
+    if let Some((object, service)) = &found {
+        ways.extend(through_service(cluster, object, service).await?);
+    }
+    ways.extend(through_istio(cluster, &relay, service).await?);
+    Ok((relay, ways))
+}
+
+async fn through_service(cluster: &Cluster, object: &ObjectRef, service: &Service) -> Result<Option<Way>> {
+    let via = match service::type_of(service) {
+        "LoadBalancer" => "loadbalancer",
+        "NodePort" => "nodeport",
+        _ => return Ok(None),
+    };
+    let lookup = Lookup {
+        via: exposure::Via::Service,
+        ..lookup(object, object, PORT_NAME)
+    };
+    let mut lints = observe::load_balancers(cluster, &[service]).await?;
+    let address = address(cluster, &lookup, &mut lints).await?;
+    Ok(Some(Way {
+        via,
+        object: object.clone(),
+        address,
+        lints,
+    }))
+}
+
+async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Service>) -> Result<Vec<Way>> {
+    let is_open = |gateway: &Value| !Route::all(std::slice::from_ref(gateway), &[], &relay.host).is_empty();
+    let Some(seen) = observe::istio(cluster, None, is_open).await? else {
+        return Ok(Vec::new());
+    };
+    let routes = Route::all(&seen.ingress.gateways, &seen.virtual_services, &relay.host);
+    let mut ways = Vec::new();
+    for route in routes {
+        let mut lints = seen
+            .lint(cluster, std::slice::from_ref(&route), relay, service)
+            .await?;
+        let entrance = seen.ingress.entrance(&route);
+        let mut address_found = None;
+        if let Some((entrance, port)) = entrance {
+            let lookup = Lookup {
+                via: exposure::Via::Istio,
+                ..lookup(&lint::of(entrance), &lint::of(entrance), &port.to_string())
+            };
+            address_found = address(cluster, &lookup, &mut lints).await?;
+        }
+        ways.push(Way {
+            via: "istio",
+            object: route.gateway,
+            address: address_found,
+            lints,
+        });
+    }
+    Ok(ways)
+}
+
+fn lookup(service: &ObjectRef, ingress: &ObjectRef, port: &str) -> Lookup {
+    Lookup {
+        via: exposure::Via::Auto,
+        namespace: service.namespace().unwrap_or_default().to_owned(),
+        service: Some(service.name().to_owned()),
+        port: PortRef::new(port),
+        ingress: ingress.clone(),
+        ingress_port: PortRef::new(port),
+    }
+}
+
+/// The address that relay-address would print; what keeps it from one is a finding.
+async fn address(cluster: &Cluster, lookup: &Lookup, lints: &mut Vec<Lint>) -> Result<Option<String>> {
+    let findings = exposure::observe(cluster, lookup).await?;
+    if let Some((address, _)) = address::choose(&findings) {
+        return Ok(Some(address.to_string()));
+    }
+    let reasons = findings
+        .iter()
+        .filter_map(|finding| Some((finding, finding.result.as_ref().err()?)));
+    lints.extend(reasons.map(|(finding, reason)| {
+        Lint::error(
+            &finding.object,
+            format!("it has no address: {}", reason.state),
+            &reason.hint,
+        )
+    }));
+    Ok(None)
+}
+
+fn unexposed(relay: &Relay) -> Lint {
+    let object = ObjectRef::new::<Service>(relay.service.namespace(), relay.service.service());
+    Lint::error(
+        object,
+        format!("nothing outside the cluster leads to {}", relay.host),
+        "expose it with `kubectl relay-ingress apply --via …`",
+    )
+}
+
+fn rows(ways: &[Way]) -> String {
+    if ways.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["VIA", "OBJECT", "HEALTH", "ADDRESS"].map(str::to_owned)];
+    rows.extend(ways.iter().map(|way| {
+        let health = if way.is_healthy() { "healthy" } else { "broken" };
+        let address = way.address.clone().unwrap_or_else(|| "<none>".to_owned());
+        [
+            way.via.to_owned(),
+            way.object.to_string(),
+            health.to_owned(),
+            address,
+        ]
+    }));
+    render::columns(&rows)
+}
+
+/// The document that `-o` prints. Its keys stay as they are.
+fn document(relay: &Relay, ways: &[Way]) -> Value {
+    let way = |way: &Way| {
+        json!({
+            "via": way.via,
+            "kind": way.object.resource().kind,
+            "namespace": way.object.namespace(),
+            "name": way.object.name(),
+            "healthy": way.is_healthy(),
+            "address": way.address,
+            "findings": way.lints.iter().map(finding).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "relay": {
+            "namespace": relay.service.namespace(),
+            "service": relay.service.service(),
+            "port": relay.port,
+            "host": relay.host,
+        },
+        "healthy": ended(ways) == ExitCode::Done,
+        "ways": ways.iter().map(way).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(lint: &Lint) -> Value {
+    json!({
+        "severity": match lint.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "object": lint.object,
+        "message": lint.message,
+        "hint": lint.hint,
+    })
+}
