@@ -206,9 +206,7 @@ fn stop_at_errors(cluster: &Cluster, lints: &[Lint], dry_run: DryRun) -> Result<
 
 /// Applies steps to a cluster, or as much of that as a dry run does.
 pub(crate) async fn carry_out(cluster: Cluster, steps: Vec<Step>, dry_run: DryRun) -> Report {
-    let plan = Plan {
-        clusters: vec![ClusterPlan { cluster, steps }],
-    };
+    let plan = Plan::new(vec![ClusterPlan { cluster, steps }]);
     match dry_run {
         DryRun::Client => apply::foresee(plan),
         DryRun::None | DryRun::Server => {

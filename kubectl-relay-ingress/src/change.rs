@@ -78,7 +78,7 @@ impl Change {
     /// A step that needs no more words than its report.
     pub(crate) fn new(object: ObjectRef, action: Action, document: Value) -> Self {
         Self {
-            step: Step { object, action },
+            step: Step::new(object, action),
             document,
             differences: Vec::new(),
             note: None,

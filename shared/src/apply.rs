@@ -2,17 +2,15 @@
 //! object of it.
 
 use futures::{StreamExt as _, future::join_all, stream};
+use serde_json::Value;
 
 use crate::{
     cluster::{Cluster, ObjectRef, Writer},
     error::{Error, Result},
     interrupt,
-    plan::{Action, ClusterPlan, Plan, Presence, Step},
+    plan::{Action, Change, ClusterPlan, Plan, Presence, Step},
     terminal::Progress,
 };
-
-/// How many clusters are worked at once where nothing else is asked for.
-pub const PARALLEL: usize = 50;
 
 /// What became of a plan; it has an entry for each of its steps.
 #[derive(Debug)]
@@ -27,7 +25,20 @@ pub struct ClusterReport {
     /// The cluster's context.
     pub context: String,
     /// What became of each object, in the order of the plan.
-    pub outcomes: Vec<(ObjectRef, Outcome)>,
+    pub objects: Vec<ObjectReport>,
+}
+
+/// What became of one object.
+#[derive(Debug)]
+pub struct ObjectReport {
+    /// The object.
+    pub object: ObjectRef,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What of it was to change.
+    pub changes: Vec<Change>,
+    /// What was to be sent, private values redacted; `null` where nothing was.
+    pub sent: Value,
 }
 
 /// What became of one object.
@@ -50,22 +61,22 @@ pub enum Outcome {
 impl Report {
     /// Whether everything asked for is in place.
     pub fn is_done(&self) -> bool {
-        let outcomes = self.clusters.iter().flat_map(|c| &c.outcomes);
-        !outcomes
+        let objects = self.clusters.iter().flat_map(|c| &c.objects);
+        !objects
             .into_iter()
-            .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_) | Outcome::NotTried))
+            .any(|object| matches!(object.outcome, Outcome::Failed(_) | Outcome::NotTried))
     }
 
     /// The error that sums up what failed, if anything did.
     pub fn into_result(self) -> Result<()> {
         let clusters = self.clusters.len();
         let mut not_tried = false;
-        let outcomes = self.clusters.into_iter().map(|c| c.outcomes);
         let mut failed = 0;
         let mut causes = Vec::new();
-        for outcomes in outcomes {
+        for cluster in self.clusters {
             let before = causes.len();
-            causes.extend(outcomes.into_iter().filter_map(|(_, outcome)| match outcome {
+            let outcomes = cluster.objects.into_iter().map(|object| object.outcome);
+            causes.extend(outcomes.filter_map(|outcome| match outcome {
                 Outcome::Failed(error) => Some(error),
                 Outcome::NotTried => {
                     not_tried = true;
@@ -86,6 +97,20 @@ impl Report {
     }
 }
 
+impl Outcome {
+    /// As reports show it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Deleted => "deleted",
+            Self::Unchanged => "unchanged",
+            Self::Failed(_) => "failed",
+            Self::NotTried => "not tried",
+        }
+    }
+}
+
 /// What would become of a plan if every write went well. Nothing is sent.
 pub fn foresee(plan: Plan) -> Report {
     let clusters = plan.clusters.into_iter();
@@ -98,87 +123,144 @@ pub fn foresee(plan: Plan) -> Report {
 impl ClusterReport {
     /// What would become of steps, also in a cluster that cannot be reached.
     pub fn foreseen(context: &str, steps: Vec<Step>) -> Self {
-        let outcomes = steps.into_iter().map(|step| (step.object, done(&step.action)));
+        let objects = steps.into_iter().map(|step| {
+            let outcome = done(&step.action);
+            ObjectReport::new(step, outcome)
+        });
         Self {
             context: context.to_owned(),
-            outcomes: outcomes.collect(),
+            objects: objects.collect(),
         }
     }
 }
 
-/// Carries a plan out.
+impl ObjectReport {
+    fn new(step: Step, outcome: Outcome) -> Self {
+        Self {
+            object: step.object,
+            outcome,
+            changes: step.changes,
+            sent: match step.action {
+                Action::Create(manifest) | Action::Merge(manifest) | Action::Apply(manifest, ..) => {
+                    manifest.into_shown()
+                }
+                Action::Delete(_) | Action::Unchanged => Value::Null,
+            },
+        }
+    }
+}
+
+/// Carries a plan out: what locks it, then all clusters at once.
 pub async fn apply(plan: Plan, writer: Writer) -> Report {
-    let writes = plan
-        .clusters
-        .iter()
-        .flat_map(|c| &c.steps)
-        .filter(|s| !s.is_unchanged())
-        .count();
+    let Plan {
+        clusters,
+        locks,
+        parallel,
+    } = plan;
+    let steps = clusters.iter().flat_map(|cluster| &cluster.steps);
+    let writes = steps.filter(|step| !step.is_unchanged()).count();
     let progress = Progress::bar("writing", writes);
-    let clusters = stream::iter(plan.clusters)
-        .map(|cluster| apply_cluster(cluster, writer, &progress))
-        .buffered(PARALLEL)
+    let mut work: Vec<_> = clusters.into_iter().map(Work::new).collect();
+    if let Some(first) = work.first_mut().filter(|_| !locks.is_empty()) {
+        let mut locked = first.namespaces(writer, &progress).await;
+        for lock in &locks {
+            locked = locked && first.all(|step| step.object == *lock, writer, &progress).await;
+        }
+        if !locked {
+            let clusters = work.into_iter().map(Work::report).collect();
+            return Report { clusters };
+        }
+    }
+    let clusters = stream::iter(work)
+        .map(async |mut work| {
+            if work.namespaces(writer, &progress).await {
+                work.all(|_| true, writer, &progress).await;
+            }
+            work.report()
+        })
+        .buffered(parallel)
         .collect()
         .await;
     Report { clusters }
 }
 
-/// Namespaces go first; then everything that lives in them goes at once.
-async fn apply_cluster(plan: ClusterPlan, writer: Writer, progress: &Progress) -> ClusterReport {
-    let ClusterPlan { cluster, steps } = plan;
-    let (namespaces, rest): (Vec<_>, Vec<_>) = steps
-        .into_iter()
-        .partition(|step| step.object.resource().kind == "Namespace");
+/// A cluster's plan while it is carried out.
+struct Work {
+    cluster: Cluster,
+    steps: Vec<Step>,
+    /// What has become of each step, once it was tried.
+    outcomes: Vec<Option<Outcome>>,
+}
 
-    let mut outcomes = join_all(
-        namespaces
-            .into_iter()
-            .map(|s| apply_step(&cluster, s, writer, progress)),
-    )
-    .await;
-    let blocked = outcomes
-        .iter()
-        .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
-    outcomes.extend(match blocked {
-        true => rest
-            .into_iter()
-            .map(|step| (step.object, Outcome::NotTried))
-            .collect(),
-        false => {
-            join_all(
-                rest.into_iter()
-                    .map(|s| apply_step(&cluster, s, writer, progress)),
-            )
-            .await
+impl Work {
+    fn new(plan: ClusterPlan) -> Self {
+        let ClusterPlan { cluster, steps } = plan;
+        let outcomes = steps.iter().map(|_| None).collect();
+        Self {
+            cluster,
+            steps,
+            outcomes,
         }
-    });
-    ClusterReport {
-        context: cluster.context().to_owned(),
-        outcomes,
+    }
+
+    /// Writes the namespaces, which go before what lives in them. Says whether that
+    /// can follow: a namespace that the server only checked is not there.
+    async fn namespaces(&mut self, writer: Writer, progress: &Progress) -> bool {
+        let made = self
+            .all(|step| step.object.is_namespace(), writer, progress)
+            .await;
+        if made && writer.dry_run && self.steps.iter().any(Step::creates_namespace) {
+            for (step, outcome) in self.steps.iter().zip(&mut self.outcomes) {
+                outcome.get_or_insert_with(|| done(&step.action));
+            }
+        }
+        made
+    }
+
+    /// Carries out, at once, all steps that are chosen and were not tried yet. Says
+    /// whether all went well.
+    async fn all(&mut self, chosen: impl Fn(&Step) -> bool, writer: Writer, progress: &Progress) -> bool {
+        let cluster = &self.cluster;
+        let tried = self.steps.iter().zip(&mut self.outcomes);
+        let tried = tried.filter(|(step, outcome)| outcome.is_none() && chosen(step));
+        let went_well = join_all(tried.map(async |(step, outcome)| {
+            let ended = carry_out(cluster, step, writer, progress).await;
+            !matches!(outcome.insert(ended), Outcome::Failed(_) | Outcome::NotTried)
+        }));
+        went_well.await.into_iter().all(|went_well| went_well)
+    }
+
+    fn report(self) -> ClusterReport {
+        let objects = self.steps.into_iter().zip(self.outcomes);
+        let objects =
+            objects.map(|(step, outcome)| ObjectReport::new(step, outcome.unwrap_or(Outcome::NotTried)));
+        ClusterReport {
+            context: self.cluster.context().to_owned(),
+            objects: objects.collect(),
+        }
     }
 }
 
-async fn apply_step(
-    cluster: &Cluster,
-    step: Step,
-    writer: Writer,
-    progress: &Progress,
-) -> (ObjectRef, Outcome) {
-    let Step { object, action } = step;
+async fn carry_out(cluster: &Cluster, step: &Step, writer: Writer, progress: &Progress) -> Outcome {
+    let Step { object, action, .. } = step;
     if !matches!(action, Action::Unchanged) && interrupt::requested() {
-        return (object, Outcome::NotTried);
+        return Outcome::NotTried;
     }
     let _writing = interrupt::Writing::begin();
-    let written = match &action {
-        Action::Unchanged => return (object, Outcome::Unchanged),
-        Action::Create(manifest) => cluster.create(&object, manifest, writer).await,
-        Action::Merge(manifest) => cluster.merge(&object, manifest, writer).await,
-        Action::Apply(manifest, _, conflicts) => cluster.apply(&object, manifest, *conflicts, writer).await,
-        Action::Delete(preconditions) => cluster.delete(&object, preconditions, writer).await,
+    let written = match action {
+        Action::Unchanged => return Outcome::Unchanged,
+        Action::Create(manifest) => cluster.create(object, manifest, writer).await,
+        Action::Merge(manifest) => cluster.merge(object, manifest, writer).await,
+        Action::Apply(manifest, _, conflicts) => cluster.apply(object, manifest, *conflicts, writer).await,
+        Action::Delete(preconditions) => cluster.delete(object, preconditions, writer).await,
     };
     progress.advance();
-    let outcome = written.map_or_else(Outcome::Failed, |()| done(&action));
-    (object, outcome)
+    match written {
+        Ok(()) => done(action),
+        // A namespace holds nothing of ours: whoever made it meanwhile did our work.
+        Err(error) if object.is_namespace() && error.is_already_there() => Outcome::Unchanged,
+        Err(error) => Outcome::Failed(error),
+    }
 }
 
 /// What has become of an object once its action is carried out.

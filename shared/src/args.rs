@@ -220,17 +220,26 @@ pub fn namespace(value: &str) -> Result<String, String> {
 
 /// A DNS label of at most 63 characters.
 pub fn label(value: &str) -> Result<String, String> {
-    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    let ok = (1..=63).contains(&value.len())
-        && value.bytes().all(valid)
-        && !value.starts_with('-')
-        && !value.ends_with('-');
-    match ok {
+    match value.len() <= 63 && is_dashed(value) {
         true => Ok(value.to_owned()),
         false => {
             Err("a name has at most 63 lower case letters, digits and dashes, none at its ends".to_owned())
         }
     }
+}
+
+/// A DNS subdomain of at most 253 characters (RFC 1123, as the API server demands).
+pub fn subdomain(value: &str) -> Result<String, String> {
+    match value.len() <= 253 && value.split('.').all(is_dashed) {
+        true => Ok(value.to_owned()),
+        false => Err("a name has at most 253 lower case letters, digits, dashes and dots".to_owned()),
+    }
+}
+
+/// Lower case letters, digits and dashes, no dash at either end.
+fn is_dashed(value: &str) -> bool {
+    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !value.is_empty() && value.bytes().all(valid) && !value.starts_with('-') && !value.ends_with('-')
 }
 
 fn key_value(pair: &str) -> Result<(String, String), String> {
@@ -308,6 +317,12 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ü", &"x".repeat(64)] {
             assert!(label(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a.b-c.0", &"x".repeat(253)] {
+            assert_eq!(subdomain(good).expect("is a subdomain"), good);
+        }
+        for bad in ["", ".", "a.", "a..b", "a.-b", "A.b", &"x".repeat(254)] {
+            assert!(subdomain(bad).is_err(), "{bad:?}");
         }
     }
 }

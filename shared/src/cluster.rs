@@ -21,7 +21,7 @@ use kube::{
     },
     core::{Request, Status},
 };
-use serde::de::IgnoredAny;
+use serde::{Serialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::{
@@ -228,6 +228,16 @@ impl Cluster {
         }
     }
 
+    /// Asks by creating an object that the server answers and does not keep.
+    pub(crate) async fn post<K>(&self, question: &K) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Serialize + DeserializeOwned,
+    {
+        let body = serde_json::to_vec(question).expect("an object can always be written");
+        let request = Request::new(K::url_path(&(), None)).create(&PostParams::default(), body);
+        self.send(request).await.map_err(|e| self.error(e))
+    }
+
     /// Creates an object.
     pub async fn create(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
         let params = PostParams {
@@ -352,6 +362,10 @@ impl Cluster {
                 };
                 Error::from_server(&status.reason, status.message).hint(hint)
             }
+            kube::Error::Api(status) if status.reason == "AlreadyExists" => {
+                Error::from_server(&status.reason, status.message)
+                    .hint("somebody made it since it was looked for: run again to see what it holds")
+            }
             kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
             error => match chain(&error).find_map(|e| e.downcast_ref::<Failure>()) {
                 Some(failure) => failure.to_error(),
@@ -404,6 +418,11 @@ impl ObjectRef {
     /// The kind of the object.
     pub fn resource(&self) -> &ApiResource {
         &self.resource
+    }
+
+    /// Whether it is a namespace.
+    pub fn is_namespace(&self) -> bool {
+        self.resource.kind == "Namespace" && self.resource.group.is_empty()
     }
 
     /// The name of the object, without its namespace.

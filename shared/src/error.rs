@@ -150,6 +150,11 @@ impl Error {
         self.0.reason.as_deref() == Some("Forbidden")
     }
 
+    /// Whether somebody else has created the object since it was looked for.
+    pub fn is_already_there(&self) -> bool {
+        self.0.reason.as_deref() == Some("AlreadyExists")
+    }
+
     /// The exit code that this error asks for.
     pub fn exit_code(&self) -> ExitCode {
         self.0.exit

@@ -9,11 +9,12 @@
 //! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
 //! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server and
 //! [`address`] chooses among it; [`plan`] holds what is to be written (a [`manifest`]
-//! each) and [`apply`] writes it; [`output`] says how to show values, [`render`] turns
+//! each), [`access`] asks whether that is allowed and [`apply`] writes it; [`output`] says how to show values, [`render`] turns
 //! them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
 //! tells whose an object is.
 
 pub mod about;
+pub mod access;
 pub mod address;
 pub mod apply;
 pub mod args;

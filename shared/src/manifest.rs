@@ -47,6 +47,11 @@ impl Manifest {
         &self.shown
     }
 
+    /// The same, once nobody sends it any more.
+    pub fn into_shown(self) -> Value {
+        self.shown
+    }
+
     /// The manifest as it is sent. The HTTP client drops this buffer when it was
     /// sent, and does not wipe it: a key that was on the wire was in memory.
     pub(crate) fn to_json(&self) -> Vec<u8> {

@@ -91,6 +91,18 @@ pub struct TableOutput {
     template: TemplateArgs,
 }
 
+/// The flag of a command that reports what it did. Flattened into it.
+#[derive(Debug, Args)]
+pub struct ReportOutput {
+    /// Print the report as a document: json, yaml, jsonpath=TEMPLATE, jsonpath-file=FILE
+    /// or jsonpath-as-json=TEMPLATE
+    #[arg(short, long, value_name = "FORMAT", add = ArgValueCandidates::new(|| candidates(&REPORT)))]
+    output: Option<String>,
+
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
 #[derive(Debug, Args)]
 struct TemplateArgs {
     /// Let a template pass over keys that are not there
@@ -116,6 +128,7 @@ const TABLE: [&str; 6] = [
     "wide",
     "yaml",
 ];
+const REPORT: [&str; 5] = ["json", "jsonpath", "jsonpath-as-json", "jsonpath-file", "yaml"];
 
 impl ObjectOutput {
     /// The format that is asked for, if any.
@@ -123,10 +136,17 @@ impl ObjectOutput {
     /// # Errors
     /// If there is no such format, or its template makes no sense or cannot be read.
     pub fn format(&self) -> Result<Option<Format>> {
-        let Some(output) = self.output.as_deref().filter(|output| !output.is_empty()) else {
-            return Ok(None);
-        };
-        format(output, &OBJECT, &self.template).map(Some)
+        optional(self.output.as_deref(), &OBJECT, &self.template)
+    }
+}
+
+impl ReportOutput {
+    /// The format that is asked for, if any.
+    ///
+    /// # Errors
+    /// As for [`ObjectOutput::format`].
+    pub fn format(&self) -> Result<Option<Format>> {
+        optional(self.output.as_deref(), &REPORT, &self.template)
     }
 }
 
@@ -141,6 +161,13 @@ impl TableOutput {
             "wide" => Ok(Some(Table::Wide)),
             output => Ok(Some(Table::Document(format(output, &TABLE, &self.template)?))),
         }
+    }
+}
+
+fn optional(output: Option<&str>, allowed: &[&str], flags: &TemplateArgs) -> Result<Option<Format>> {
+    match output.unwrap_or_default() {
+        "" => Ok(None),
+        output => format(output, allowed, flags).map(Some),
     }
 }
 

@@ -1,17 +1,27 @@
 //! What is to be written, decided before anything is.
 
 use kube::api::Preconditions;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, Conflicts, ObjectRef},
     manifest::Manifest,
 };
 
+/// How many clusters are worked on at once where nothing else is asked for.
+pub const PARALLEL: usize = 50;
+
 /// Everything a command will do, cluster by cluster, in the order it was asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plan {
     /// One entry for each cluster, also where there is nothing to do.
     pub clusters: Vec<ClusterPlan>,
+    /// Objects of the first cluster that go before everything but its namespace, one
+    /// after the other. Where two runs are at work, the server lets one of them make
+    /// such an object, and the other writes nothing more.
+    pub locks: Vec<ObjectRef>,
+    /// How many clusters are worked on at once; at least 1.
+    pub parallel: usize,
 }
 
 /// What is to be done in one cluster.
@@ -30,6 +40,8 @@ pub struct Step {
     pub object: ObjectRef,
     /// What becomes of it.
     pub action: Action,
+    /// What of it changes, as far as people want to compare it.
+    pub changes: Vec<Change>,
 }
 
 /// What becomes of an object.
@@ -57,7 +69,27 @@ pub enum Presence {
     Present,
 }
 
+/// What becomes of one field, in words that may be shown: a fingerprint, never a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The field, such as `ca.crt`.
+    pub field: String,
+    /// What it holds now; empty where it holds nothing.
+    pub from: String,
+    /// What it will hold; empty where it is removed.
+    pub to: String,
+}
+
 impl Plan {
+    /// A plan without locks.
+    pub fn new(clusters: Vec<ClusterPlan>) -> Self {
+        Self {
+            clusters,
+            locks: Vec::new(),
+            parallel: PARALLEL,
+        }
+    }
+
     /// Whether applying it would send nothing.
     pub fn is_empty(&self) -> bool {
         self.clusters
@@ -68,12 +100,18 @@ impl Plan {
 }
 
 impl Step {
-    /// A step that leaves its object alone.
-    pub fn unchanged(object: ObjectRef) -> Self {
+    /// A step that says no more than what becomes of the object.
+    pub fn new(object: ObjectRef, action: Action) -> Self {
         Self {
             object,
-            action: Action::Unchanged,
+            action,
+            changes: Vec::new(),
         }
+    }
+
+    /// A step that leaves its object alone.
+    pub fn unchanged(object: ObjectRef) -> Self {
+        Self::new(object, Action::Unchanged)
     }
 
     /// Whether it sends nothing.
@@ -81,13 +119,16 @@ impl Step {
         matches!(self.action, Action::Unchanged)
     }
 
-    /// What would be sent, if anything is.
-    pub fn manifest(&self) -> Option<&Manifest> {
-        match &self.action {
-            Action::Create(manifest) | Action::Merge(manifest) | Action::Apply(manifest, ..) => {
-                Some(manifest)
-            }
-            Action::Delete(_) | Action::Unchanged => None,
-        }
+    /// Whether it creates a namespace.
+    pub fn creates_namespace(&self) -> bool {
+        self.object.is_namespace() && matches!(self.action, Action::Create(_))
+    }
+}
+
+impl Change {
+    /// As `-o json` shows it; what is empty is `null`.
+    pub fn document(&self) -> Value {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        json!({ "field": self.field, "from": some(&self.from), "to": some(&self.to) })
     }
 }

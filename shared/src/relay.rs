@@ -21,6 +21,8 @@ pub const ROOT_SECRET: &str = "relay-root-tls-secret";
 pub const SERVER_SECRET: &str = "relay-server-tls-secret";
 /// The Secret that the relay server issues by, in the management cluster.
 pub const SIGNING_SECRET: &str = "relay-tls-signing-secret";
+/// The Secret with the token by which an agent gets its first certificate.
+pub const IDENTITY_TOKEN_SECRET: &str = "relay-identity-token-secret";
 
 /// The Istio ingress gateway's namespace, Service and port, as on the page.
 pub const INGRESS_NAMESPACE: &str = "istio-system";

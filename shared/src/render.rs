@@ -2,14 +2,15 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    apply::{Outcome, Report},
+    apply::{ObjectReport, Outcome, Report},
     args::DryRun,
     error::{Error, Result},
     json,
     output::Format,
+    plan::{Change, Plan, Step},
     terminal,
 };
 
@@ -34,7 +35,7 @@ pub fn documents(objects: &[Value], format: &Format) -> Result<String> {
 fn whole(objects: &[Value]) -> Cow<'_, Value> {
     match objects {
         [object] => Cow::Borrowed(object),
-        objects => Cow::Owned(serde_json::json!({
+        objects => Cow::Owned(json!({
             "apiVersion": "v1",
             "items": objects,
             "kind": "List",
@@ -73,23 +74,94 @@ pub fn report(report: &Report, dry_run: DryRun) -> String {
         DryRun::Server => " (server dry run)",
     };
     let rows = report.clusters.iter().flat_map(|cluster| {
-        cluster.outcomes.iter().map(|(object, outcome)| {
-            let outcome = match outcome {
-                Outcome::Created => "created",
-                Outcome::Configured => "configured",
-                Outcome::Deleted => "deleted",
-                Outcome::Unchanged => "unchanged",
-                Outcome::Failed(_) => "failed",
-                Outcome::NotTried => "not tried",
-            };
+        cluster.objects.iter().map(|report| {
             [
                 cluster.context.clone(),
-                object.path(),
-                format!("{outcome}{suffix}"),
+                report.object.path(),
+                format!("{}{suffix}", report.outcome.word()),
             ]
         })
     });
     columns(&rows.collect::<Vec<_>>())
+}
+
+/// What a plan changes about objects that are there; empty if it is nothing.
+///
+/// ```text
+/// context "east", secret gloo-mesh/relay-root-tls-secret changes:
+///   ca.crt   from 1f0c…
+///            to 93ab…
+/// ```
+pub fn changes(plan: &Plan) -> String {
+    let mut text = String::new();
+    for cluster in &plan.clusters {
+        let changed = cluster.steps.iter().filter(|step| !step.changes.is_empty());
+        for Step { object, changes, .. } in changed {
+            let _ = writeln!(text, "context {:?}, {object} changes:", cluster.cluster.context());
+            let rows: Vec<_> = changes.iter().flat_map(change).collect();
+            for line in columns(&rows).lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+    }
+    text
+}
+
+fn change(change: &Change) -> Vec<[String; 2]> {
+    let Change { field, from, to } = change;
+    let row = |field: &str, text: String| [field.to_owned(), text];
+    match (from.as_str(), to.as_str()) {
+        ("", to) => vec![row(field, format!("new {to}"))],
+        (from, "") => vec![row(field, format!("without {from}"))],
+        (from, to) => vec![row(field, format!("from {from}")), row("", format!("to {to}"))],
+    }
+}
+
+/// A report as `-o json` shows it, a list with an entry for each cluster:
+///
+/// ```json
+/// {
+///     "context": "east",
+///     "objects": [{
+///         "apiVersion": "v1", "kind": "Secret", "namespace": "gloo-mesh", "name": "…",
+///         "outcome": "configured",
+///         "changes": [{ "field": "ca.crt", "from": null, "to": "…" }],
+///         "sent": { "data": { "tls.key": "<redacted>" } },
+///         "error": "…"
+///     }]
+/// }
+/// ```
+///
+/// `outcome` is created, configured, unchanged, failed (then there is an `error`) or
+/// not tried. `sent` is what was to be sent, a whole object or a merge patch.
+pub fn report_document(report: &Report) -> Value {
+    let object = |report: &ObjectReport| {
+        let resource = report.object.resource();
+        let mut document = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "name": report.object.name(),
+            "outcome": report.outcome.word(),
+        });
+        if let Some(namespace) = report.object.namespace() {
+            document["namespace"] = namespace.into();
+        }
+        if !report.changes.is_empty() {
+            document["changes"] = report.changes.iter().map(Change::document).collect();
+        }
+        if !report.sent.is_null() {
+            document["sent"] = report.sent.clone();
+        }
+        if let Outcome::Failed(error) = &report.outcome {
+            document["error"] = error.to_string().into();
+        }
+        document
+    };
+    let clusters = report.clusters.iter().map(|cluster| {
+        let objects: Vec<_> = cluster.objects.iter().map(object).collect();
+        json!({ "context": cluster.context, "objects": objects })
+    });
+    clusters.collect()
 }
 
 /// Rows as left-aligned columns, three spaces apart as in kubectl's tables.
@@ -121,8 +193,6 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{jsonpath::Template, output::JsonPath};
 

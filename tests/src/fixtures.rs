@@ -92,6 +92,56 @@ pub fn grant(shell: &Shell, context: &str, namespace: &str, user: &str, verbs: &
     }
 }
 
+/// Makes a server refuse to create secrets in a namespace, as no access review
+/// foresees, or ends that. Returns once it counts.
+#[track_caller]
+pub fn refuse_secrets(shell: &Shell, context: &str, namespace: &str, refuse: bool) {
+    let name = format!("refuse-secrets-{namespace}");
+    let object = |kind: &str, spec: Value| {
+        let version = "admissionregistration.k8s.io/v1";
+        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name }, "spec": spec })
+    };
+    let rule = json!({
+        "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"],
+    });
+    let policy = json!({
+        "matchConstraints": { "resourceRules": [rule] },
+        "validations": [{ "expression": "false", "message": "no secrets today" }],
+    });
+    let labels = json!({ "kubernetes.io/metadata.name": namespace });
+    let binding = json!({
+        "policyName": name,
+        "validationActions": ["Deny"],
+        "matchResources": { "namespaceSelector": { "matchLabels": labels } },
+    });
+    match refuse {
+        true => create(
+            shell,
+            context,
+            &[
+                object("ValidatingAdmissionPolicy", policy),
+                object("ValidatingAdmissionPolicyBinding", binding),
+            ],
+        ),
+        false => {
+            let kind = "validatingadmissionpolicybinding";
+            let deleted = shell.kubectl(&["--context", context, "delete", kind, &name]);
+            deleted.success();
+        }
+    }
+    // The server reads policies through a cache.
+    let place = ["--context", context, "--namespace", namespace];
+    let create = ["create", "secret", "generic", "tried", "--dry-run=server"];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while (shell.kubectl(&[&place[..], &create].concat()).code == Some(0)) == refuse {
+        assert!(
+            Instant::now() < deadline,
+            "a policy is changed but does not count"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn first(list: &str) -> &str {
     list.split(',').next().unwrap_or_default()
 }
