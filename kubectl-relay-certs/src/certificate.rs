@@ -213,6 +213,12 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// The fingerprints of several certificates, for messages.
+pub(crate) fn fingerprints(certificates: &[Certificate]) -> String {
+    let all: Vec<_> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
+    all.join(" and ")
+}
+
 impl KeyKind {
     /// That of a public key.
     pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {

@@ -1,7 +1,7 @@
 //! Chains as values: `tls.crt` holds a certificate, then the intermediates above
 //! it, and no root; `ca.crt` holds intermediates, then the root.
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, fingerprints};
 
 /// No chain is as long; a longer one goes in circles.
 const LONGEST: usize = 10;
@@ -62,6 +62,11 @@ impl Chain {
     pub(crate) fn pem(&self) -> String {
         let certificates = std::iter::once(&self.leaf).chain(&self.intermediates);
         certificates.map(Certificate::pem).collect()
+    }
+
+    /// The fingerprints of all certificates, the leaf's first, for messages.
+    pub(crate) fn fingerprints(&self) -> String {
+        fingerprints(&[std::slice::from_ref(&self.leaf), &self.intermediates].concat())
     }
 
     /// Finds the way up to one of the trusted certificates, and on to the root if

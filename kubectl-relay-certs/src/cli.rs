@@ -4,14 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use relay_shared::{
+    Error, Result,
     about::About,
-    args::{ClusterArgs, ServiceArgs},
+    args::{self, ClusterArgs, DryRun, ServiceArgs},
+    output::ReportOutput,
+    relay,
     remotes::RemoteArgs,
 };
 
 use crate::{
     choices::{ChoiceArgs, OwnArgs},
     password::RootKeyArgs,
+    secrets::Role,
 };
 
 /// Make and place the certificates that relay server and agents trust each other by
@@ -40,7 +44,7 @@ Examples:
   # All clusters of a fleet, and one whose kubeconfig is a file of its own
   kubectl relay-certs init --context mgmt --remote-context 'prod-*' \\
     --remote-kubeconfig edge.yaml --remote-context edge.yaml:default")]
-    Init(InitArgs),
+    Init(Box<InitArgs>),
 
     /// Make the certificates in a directory, without any cluster; a second run changes nothing
     #[command(after_help = "\
@@ -54,7 +58,7 @@ Examples:
 
   # From your own CA
   kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt --ca-key ca.key")]
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
 
     #[command(flatten)]
     About(About),
@@ -66,8 +70,33 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "DIR", default_value = "relay-pki", value_hint = ValueHint::DirPath)]
     pub(crate) pki_dir: PathBuf,
 
+    /// Give all clusters the identity token by which new agents prove themselves
+    ///
+    /// The one that the management cluster has, or else a new one. Gloo Mesh's chart
+    /// makes one by itself only with selfSigned=true.
+    #[arg(long)]
+    pub(crate) identity_token: bool,
+
+    /// What to do instead of writing
+    #[arg(long, value_enum, default_value_t = DryRun::None)]
+    pub(crate) dry_run: DryRun,
+
+    /// Leave out remotes that cannot be worked with; exits with 1 if there are any
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+
+    /// Change secrets that Helm, cert-manager or another program looks after, too
+    #[arg(long)]
+    pub(crate) take_over: bool,
+
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
+
     #[command(flatten)]
     pub(crate) remotes: RemoteArgs,
+
+    #[command(flatten)]
+    pub(crate) names: SecretNames,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
@@ -100,4 +129,67 @@ pub(crate) struct IssueArgs {
 
     #[command(flatten)]
     pub(crate) root_key: RootKeyArgs,
+}
+
+/// What the Secrets are called, as Helm's values say it to the relay.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Secrets")]
+pub(crate) struct SecretNames {
+    /// Secret with the root certificate, in every cluster
+    #[arg(long, value_name = "NAME", default_value = relay::ROOT_SECRET,
+          value_parser = args::subdomain, hide_short_help = true)]
+    root_secret: String,
+
+    /// Secret with the relay server's certificate
+    #[arg(long, value_name = "NAME", default_value = relay::SERVER_SECRET,
+          value_parser = args::subdomain, hide_short_help = true)]
+    server_secret: String,
+
+    /// Secret with the certificate that the relay server issues by
+    #[arg(long, value_name = "NAME", default_value = relay::SIGNING_SECRET,
+          value_parser = args::subdomain, hide_short_help = true)]
+    signing_secret: String,
+}
+
+impl SecretNames {
+    /// What the Secret of a role is called.
+    pub(crate) fn of(&self, role: Role) -> &str {
+        match role {
+            Role::Root => &self.root_secret,
+            Role::Server => &self.server_secret,
+            Role::Signing => &self.signing_secret,
+        }
+    }
+}
+
+impl SecretNames {
+    /// Makes sure that no two Secrets are one.
+    ///
+    /// # Errors
+    /// If two have the same name.
+    pub(crate) fn check(&self) -> Result<()> {
+        let names = [&self.root_secret, &self.server_secret, &self.signing_secret].map(String::as_str);
+        let mut seen = vec![relay::IDENTITY_TOKEN_SECRET];
+        for name in names {
+            if seen.contains(&name) {
+                return Err(Error::usage(format!(
+                    "two secrets cannot both be called {name:?}"
+                )));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+impl Default for SecretNames {
+    fn default() -> Self {
+        let [root_secret, server_secret, signing_secret] =
+            [relay::ROOT_SECRET, relay::SERVER_SECRET, relay::SIGNING_SECRET].map(str::to_owned);
+        Self {
+            root_secret,
+            server_secret,
+            signing_secret,
+        }
+    }
 }

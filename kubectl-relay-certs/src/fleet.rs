@@ -2,29 +2,31 @@
 
 use futures::{
     StreamExt as _,
-    future::{try_join, try_join_all},
+    future::{try_join_all, try_join3},
     stream,
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use relay_shared::{
-    Error, Result,
+    Error, Result, access,
     args::ClusterArgs,
     cluster::{Cluster, ObjectRef},
     exposure,
     kubeconfig::Kubeconfig,
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan, Presence, Step},
-    relay::RelayHost,
+    relay::{self, RelayHost},
     remotes::RemoteArgs,
     terminal::Progress,
 };
 use serde_json::json;
 
 use crate::{
-    certificate::Certificate,
+    certificate::{Certificate, fingerprints},
+    cli::SecretNames,
     directory::Pair,
     material::Material,
     secrets::{self, Live, Role},
+    token::{self, LiveToken, Token},
 };
 
 /// The management cluster's Secrets; a remote has only the root's.
@@ -35,20 +37,62 @@ const REMOTE: [Role; 1] = [Role::Root];
 pub(crate) struct Fleet<M> {
     pub(crate) management: M,
     pub(crate) remotes: Vec<M>,
+    /// What is wrong with the remotes that were left out.
+    left_out: Vec<Error>,
+    /// Whether remotes that cannot be worked with are left out.
+    keep_going: bool,
+    /// How many clusters are worked on at once.
+    parallel: usize,
+}
+
+/// Where the Secrets are, in every cluster.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) names: &'a SecretNames,
+    /// The relay Service that was named.
+    pub(crate) service: Option<&'a str>,
+    /// Whether remotes have an identity token.
+    pub(crate) identity_token: bool,
+}
+
+/// Which of the two kinds of cluster one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Management,
+    Remote,
 }
 
 /// One cluster and what it holds now.
 pub(crate) struct Member {
     pub(crate) cluster: Cluster,
-    pub(crate) namespace: Presence,
-    pub(crate) secrets: Vec<Slot>,
+    namespace: Presence,
+    secrets: Vec<Slot>,
+    token: Option<TokenSlot>,
+    /// The management cluster's: what agents call the relay server.
+    host: Option<RelayHost>,
 }
 
 /// The place of one Secret, and what is there.
-pub(crate) struct Slot {
-    pub(crate) role: Role,
-    pub(crate) object: ObjectRef,
-    pub(crate) live: Option<Live>,
+struct Slot {
+    role: Role,
+    object: ObjectRef,
+    live: Option<Live>,
+}
+
+/// The place of the identity token, and what is there.
+struct TokenSlot {
+    object: ObjectRef,
+    live: Option<LiveToken>,
+}
+
+/// What every cluster should hold.
+pub(crate) struct Wanted<'a> {
+    pub(crate) material: &'a Material,
+    /// Given to every cluster, if there is one.
+    pub(crate) token: Option<&'a Token>,
+    /// Whether objects of others are changed.
+    pub(crate) take_over: bool,
 }
 
 impl Fleet<Cluster> {
@@ -61,53 +105,122 @@ impl Fleet<Cluster> {
         kubeconfig: &Kubeconfig,
         flags: &ClusterArgs,
         remotes: &RemoteArgs,
+        keep_going: bool,
     ) -> Result<Self> {
         let management = Cluster::management(kubeconfig, flags);
-        let remotes = remotes.connect(kubeconfig, flags, management.as_ref().ok())?;
-        let mut clusters = all(std::iter::once(management).chain(remotes))?.into_iter();
-        Ok(Self {
-            management: clusters.next().expect("it was put there"),
-            remotes: clusters.collect(),
-        })
+        let clusters = remotes.connect(kubeconfig, flags, management.as_ref().ok())?;
+        let results = std::iter::once(management).chain(clusters).collect();
+        Self::gather(results, Vec::new(), keep_going, remotes.parallel)
     }
 
-    /// Reads all clusters, side by side, and the host that agents will ask for.
+    /// Reads all clusters, side by side.
     ///
     /// # Errors
     /// All that is wrong with any of the clusters, at once.
-    pub(crate) async fn observe(
+    pub(crate) async fn observe(self, places: Places<'_>) -> Result<Fleet<Member>> {
+        self.each("reading clusters", async |kind, cluster| {
+            Member::observe(kind, cluster, places).await
+        })
+        .await
+    }
+}
+
+impl<M> Fleet<M> {
+    /// Does something for every cluster, side by side.
+    async fn each<N>(
         self,
-        namespace: &str,
-        service: Option<&str>,
-        parallel: usize,
-    ) -> Result<(RelayHost, Fleet<Member>)> {
-        let host = observe_host(self.management.clone(), namespace, service);
-        let progress = Progress::bar("reading clusters", 1 + self.remotes.len());
-        let management = std::iter::once((self.management, &MANAGEMENT[..]));
-        let remotes = self.remotes.into_iter().map(|cluster| (cluster, &REMOTE[..]));
-        let members = stream::iter(management.chain(remotes))
-            .map(async |(cluster, roles)| {
-                let member = Member::observe(cluster, namespace, roles).await;
+        doing: &'static str,
+        work: impl AsyncFn(Kind, M) -> Result<N>,
+    ) -> Result<Fleet<N>> {
+        let progress = &Progress::bar(doing, 1 + self.remotes.len());
+        let work = &work;
+        let management = std::iter::once((Kind::Management, self.management));
+        let remotes = self.remotes.into_iter().map(|remote| (Kind::Remote, remote));
+        let results = stream::iter(management.chain(remotes))
+            .map(async |(kind, member)| {
+                let done = work(kind, member).await;
                 progress.advance();
-                member
+                done
             })
-            .buffered(parallel)
-            .collect::<Vec<_>>();
-        let (host, members) = try_join(host, async { all(members.await) }).await?;
-        let mut members = members.into_iter();
-        let fleet = Fleet {
-            management: members.next().expect("it was asked first"),
-            remotes: members.collect(),
-        };
-        Ok((host, fleet))
+            .buffered(self.parallel)
+            .collect()
+            .await;
+        Fleet::gather(results, self.left_out, self.keep_going, self.parallel)
+    }
+
+    /// Puts together what became of each cluster, the management cluster first.
+    fn gather(
+        results: Vec<Result<M>>,
+        mut left_out: Vec<Error>,
+        keep_going: bool,
+        parallel: usize,
+    ) -> Result<Self> {
+        let total = results.len() + left_out.len();
+        let mut results = results.into_iter();
+        let management = results.next().expect("it comes first");
+        let mut remotes = Vec::new();
+        for result in results {
+            match result {
+                Ok(remote) => remotes.push(remote),
+                Err(error) => left_out.push(error),
+            }
+        }
+        match management {
+            Ok(management) if keep_going || left_out.is_empty() => Ok(Self {
+                management,
+                remotes,
+                left_out,
+                keep_going,
+                parallel,
+            }),
+            management => Err(summed_up(management.err().into_iter().chain(left_out), total)),
+        }
+    }
+
+    fn members(&self) -> impl Iterator<Item = &M> {
+        std::iter::once(&self.management).chain(&self.remotes)
     }
 }
 
 impl Fleet<Member> {
+    /// What agents call the relay server.
+    pub(crate) fn host(&self) -> &RelayHost {
+        let host = self.management.host.as_ref();
+        host.expect("the management cluster was asked for it")
+    }
+
+    /// Leaves out the remotes that trust another root than the management cluster
+    /// does, where remotes may be left out at all.
+    ///
+    /// # Errors
+    /// None: who may not leave them out is told with all roots side by side.
+    pub(crate) fn agreeing(self) -> Result<Self> {
+        let Some(roots) = self.management.roots().filter(|_| self.keep_going) else {
+            return Ok(self);
+        };
+        let roots = roots.to_vec();
+        let agreeing = |remote: Member| match remote.roots() {
+            Some(other) if other != roots => {
+                let (ours, theirs) = (fingerprints(&roots), fingerprints(other));
+                Err(Error::new(format!(
+                    "its root certificate is {theirs}, and the management cluster's is {ours}"
+                ))
+                .context(remote.cluster.context())
+                .object(&remote.secrets[0].object)
+                .hint("to replace a root that is in use: kubectl relay-certs rotate root"))
+            }
+            _ => Ok(remote),
+        };
+        let remotes = self.remotes.into_iter().map(agreeing);
+        let results = std::iter::once(Ok(self.management)).chain(remotes).collect();
+        Self::gather(results, self.left_out, self.keep_going, self.parallel)
+    }
+
     /// Every root that a cluster trusts, with the place where it does.
     pub(crate) fn roots(&self) -> Vec<(String, Vec<Certificate>)> {
-        let members = std::iter::once(&self.management).chain(&self.remotes);
-        let slots = members.flat_map(|m| m.secrets.iter().map(|slot| (m.cluster.context(), slot)));
+        let slots = self
+            .members()
+            .flat_map(|m| m.secrets.iter().map(|slot| (m.cluster.context(), slot)));
         slots
             .filter_map(|(context, slot)| {
                 let roots = slot.live.as_ref()?.roots.clone()?;
@@ -125,51 +238,154 @@ impl Fleet<Member> {
         slot.map(Live::take_pair).unwrap_or_default()
     }
 
-    /// What is to be done so that every cluster holds what it should.
+    /// The identity token for all clusters: the one they have, else a new one.
+    ///
+    /// # Errors
+    /// If the management cluster has none and the remotes have different ones.
+    pub(crate) fn identity_token(&self) -> Result<Token> {
+        fn token(member: &Member) -> Option<&Token> {
+            member.token.as_ref()?.live.as_ref()?.token()
+        }
+        let remotes = self.remotes.iter().filter_map(|remote| {
+            let place = format!("context {:?}", remote.cluster.context());
+            Some((place, token(remote)?))
+        });
+        token::decide(token(&self.management), &remotes.collect::<Vec<_>>())
+    }
+
+    /// What the user should know about what is there, a sentence each.
+    pub(crate) fn findings(&self, identity_token: bool) -> Vec<String> {
+        let open = self.remotes.iter().flat_map(|remote| {
+            let slots = remote.secrets.iter();
+            let open = slots.filter(|slot| slot.live.as_ref().is_some_and(Live::has_key));
+            open.map(|slot| {
+                let context = remote.cluster.context();
+                format!(
+                    "warning: {} in context {context:?} has a tls.key: who reads it there can make \
+                     certificates that every cluster trusts. It is not needed on a remote",
+                    slot.object
+                )
+            })
+        });
+        let token = self.management.token.as_ref();
+        let missing = token.filter(|slot| slot.live.is_none() && !identity_token);
+        let missing = missing.map(|slot| {
+            format!(
+                "{} does not exist. Gloo Mesh's chart makes it only with selfSigned=true: \
+                 otherwise add --identity-token",
+                slot.object
+            )
+        });
+        open.chain(missing).collect()
+    }
+
+    /// What is to be done so that every cluster holds what it should, and may be.
     ///
     /// # Errors
     /// All that forbids it anywhere, at once.
-    pub(crate) fn plan(self, material: &Material, namespace: &str) -> Result<Plan> {
-        let members = std::iter::once(self.management).chain(self.remotes);
-        let clusters = all(members.map(|member| member.plan(material, namespace)))?;
-        Ok(Plan { clusters })
+    pub(crate) async fn plan(self, wanted: &Wanted<'_>) -> Result<Fleet<ClusterPlan>> {
+        self.each("checking rights", async |_, member| {
+            let plan = member.plan(wanted)?;
+            access::review(&plan).await?;
+            Ok(plan)
+        })
+        .await
+    }
+}
+
+impl Fleet<ClusterPlan> {
+    /// The plan for all clusters, and what is wrong with those that it leaves out.
+    pub(crate) fn into_plan(self, places: Places<'_>) -> (Plan, Vec<Error>) {
+        let clusters = std::iter::once(self.management).chain(self.remotes);
+        let plan = Plan {
+            // What all clusters have to have in common is settled in one of them.
+            locks: vec![places.secret(Role::Root), places.token()],
+            parallel: self.parallel,
+            ..Plan::new(clusters.collect())
+        };
+        (plan, self.left_out)
+    }
+}
+
+impl Places<'_> {
+    fn secret(&self, role: Role) -> ObjectRef {
+        ObjectRef::new::<Secret>(self.namespace, self.names.of(role))
+    }
+
+    fn token(&self) -> ObjectRef {
+        ObjectRef::new::<Secret>(self.namespace, relay::IDENTITY_TOKEN_SECRET)
     }
 }
 
 impl Member {
-    async fn observe(cluster: Cluster, namespace: &str, roles: &[Role]) -> Result<Self> {
-        let secrets = roles.iter().map(async |&role| {
-            let object = ObjectRef::new::<Secret>(namespace, role.secret());
+    async fn observe(kind: Kind, cluster: Cluster, places: Places<'_>) -> Result<Self> {
+        let roles = match kind {
+            Kind::Management => &MANAGEMENT[..],
+            Kind::Remote => &REMOTE[..],
+        };
+        let secrets = try_join_all(roles.iter().map(async |&role| {
+            let object = places.secret(role);
             let live = cluster.get::<Secret>(&object).await?.map(Live::new);
             Result::Ok(Slot { role, object, live })
-        });
-        let secrets = try_join_all(secrets).await?;
+        }));
+        let host = async {
+            match kind {
+                Kind::Management => observe_host(&cluster, places).await.map(Some),
+                Kind::Remote => Ok(None),
+            }
+        };
+        let token = observe_token(kind, &cluster, places);
+        let (secrets, host, token) = try_join3(secrets, host, token).await?;
         // A Secret proves its namespace, so most runs need not ask for it.
         let namespace = match secrets.iter().any(|slot| slot.live.is_some()) {
             true => Presence::Present,
-            false => observe_namespace(&cluster, namespace).await?,
+            false => observe_namespace(&cluster, places.namespace).await?,
         };
         Ok(Self {
             cluster,
             namespace,
             secrets,
+            token,
+            host,
         })
     }
 
-    fn plan(self, material: &Material, namespace: &str) -> Result<ClusterPlan> {
+    /// The root certificates that the cluster trusts, if it knows any.
+    fn roots(&self) -> Option<&[Certificate]> {
+        let root = self.secrets.iter().find(|slot| slot.role == Role::Root)?;
+        root.live.as_ref()?.roots.as_deref()
+    }
+
+    fn plan(self, wanted: &Wanted<'_>) -> Result<ClusterPlan> {
+        let namespace = match self.secrets.first() {
+            Some(slot) => slot.object.namespace().unwrap_or_default(),
+            None => "",
+        };
         let object = ObjectRef::cluster_wide::<Namespace>(namespace);
         let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        let mut steps = vec![Step {
+        let namespace = Step::new(
             object,
-            action: match self.namespace {
+            match self.namespace {
                 Presence::Absent => Action::Create(Manifest::new(manifest)),
                 Presence::Present => Action::Unchanged,
             },
-        }];
-        for Slot { role, object, live } in self.secrets {
-            let step = secrets::step(object, live.as_ref(), &material.contents(role));
-            steps.push(step.map_err(|e| e.context(self.cluster.context()))?);
-        }
+        );
+        let secrets = self.secrets.into_iter().map(|Slot { role, object, live }| {
+            let contents = wanted.material.contents(role);
+            secrets::step(object, live.as_ref(), &contents, wanted.take_over)
+        });
+        let token = self.token.zip(wanted.token).map(|(slot, token)| {
+            let TokenSlot { object, live } = slot;
+            token::step(object, live.as_ref(), token, wanted.take_over)
+        });
+        let context = self.cluster.context();
+        let steps = secrets
+            .chain(token)
+            .map(|step| step.map_err(|e| e.context(context)));
+        let steps = all(
+            std::iter::once(Ok(namespace)).chain(steps),
+            "objects cannot be changed",
+        )?;
         Ok(ClusterPlan {
             cluster: self.cluster,
             steps,
@@ -178,13 +394,33 @@ impl Member {
 }
 
 /// The host of the relay service: the one that was named, else the one there is.
-async fn observe_host(cluster: Cluster, namespace: &str, named: Option<&str>) -> Result<RelayHost> {
-    let found = match named {
+async fn observe_host(cluster: &Cluster, places: Places<'_>) -> Result<RelayHost> {
+    let Places {
+        namespace, service, ..
+    } = places;
+    let found = match service {
         Some(_) => None,
-        None => exposure::relay_service(&cluster, namespace, None).await?,
+        None => exposure::relay_service(cluster, namespace, None).await?,
     };
     let object = found.map(|(object, _)| object);
-    Ok(exposure::relay_host(object.as_ref(), named, namespace))
+    Ok(exposure::relay_host(object.as_ref(), service, namespace))
+}
+
+/// The identity token. The management cluster is asked in any case, to say what is
+/// missing; if that is forbidden and nobody asked for it, it is not said.
+async fn observe_token(kind: Kind, cluster: &Cluster, places: Places<'_>) -> Result<Option<TokenSlot>> {
+    if kind == Kind::Remote && !places.identity_token {
+        return Ok(None);
+    }
+    let object = places.token();
+    match cluster.get::<Secret>(&object).await {
+        Ok(secret) => Ok(Some(TokenSlot {
+            object,
+            live: secret.map(LiveToken::new),
+        })),
+        Err(error) if error.is_forbidden() && !places.identity_token => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Presence> {
@@ -206,7 +442,7 @@ async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Presence> {
 }
 
 /// All values, or one error that holds all errors.
-fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+fn all<T>(results: impl IntoIterator<Item = Result<T>>, what: &str) -> Result<Vec<T>> {
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for result in results {
         match result {
@@ -214,14 +450,20 @@ fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
             Err(error) => errors.push(error),
         }
     }
-    let total = values.len() + errors.len();
     match errors.len() {
         0 => Ok(values),
         1 => Err(errors.remove(0)),
-        failed => Err(
-            Error::new(format!("{failed} of {total} clusters cannot be worked with"))
-                .causes(errors)
-                .hint("nothing was written; mend them and run again"),
-        ),
+        failed => Err(Error::new(format!("{failed} {what}")).causes(errors)),
+    }
+}
+
+/// The error of some clusters, of so many in total.
+fn summed_up(errors: impl IntoIterator<Item = Error>, total: usize) -> Error {
+    let mut errors: Vec<_> = errors.into_iter().collect();
+    match errors.len() {
+        1 => errors.remove(0),
+        failed => Error::new(format!("{failed} of {total} clusters cannot be worked with"))
+            .causes(errors)
+            .hint("nothing was written; mend them and run again"),
     }
 }

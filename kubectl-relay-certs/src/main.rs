@@ -8,14 +8,17 @@ mod cli;
 mod directory;
 mod fleet;
 mod generate;
+mod init;
 mod issue;
 mod key;
 mod material;
+mod next;
 mod own;
 mod password;
 mod run;
 mod secrets;
 mod soundness;
+mod token;
 
 use relay_shared::runtime;
 

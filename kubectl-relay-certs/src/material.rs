@@ -8,7 +8,7 @@ use relay_shared::{Error, Result};
 use time::OffsetDateTime;
 
 use crate::{
-    certificate::Certificate,
+    certificate::{Certificate, fingerprints},
     chain::Chain,
     choices::Choices,
     directory::{Files, Pair},
@@ -274,8 +274,9 @@ fn agreed(places: Vec<(String, Vec<Certificate>)>) -> Result<Option<(String, Vec
                 Error::new("there are different root certificates, and nothing was written")
                     .causes(causes)
                     .hint(
-                        "give the --pki-dir of the root that is in use; \
-                         where a cluster has one that nothing uses, delete its secret and run again",
+                        "give the --pki-dir of the root that is in use, or delete the secret of a cluster \
+                         whose root nothing uses; to replace a root everywhere: \
+                         kubectl relay-certs rotate root",
                     ),
             )
         }
@@ -485,11 +486,6 @@ impl Material {
             (Role::Signing, self.signing.chain.leaf()),
         ])
     }
-}
-
-fn fingerprints(certificates: &[Certificate]) -> String {
-    let all: Vec<_> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
-    all.join(" and ")
 }
 
 #[cfg(test)]

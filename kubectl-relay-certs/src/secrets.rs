@@ -7,14 +7,13 @@ use relay_shared::{
     cluster::ObjectRef,
     manifest::Manifest,
     owner::Owner,
-    plan::{Action, Step},
-    relay,
+    plan::{Action, Change, Step},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    certificate::Certificate,
+    certificate::{Certificate, fingerprints},
     chain::Chain,
     directory::Pair,
     key::{PrivateKey, StoredKey},
@@ -47,15 +46,6 @@ impl Role {
             Self::Signing => "relay-tls-signing",
         }
     }
-
-    /// The name of its Secret, as on the page.
-    pub(crate) fn secret(self) -> &'static str {
-        match self {
-            Self::Root => relay::ROOT_SECRET,
-            Self::Server => relay::SERVER_SECRET,
-            Self::Signing => relay::SIGNING_SECRET,
-        }
-    }
 }
 
 /// A Secret as it is in a cluster. What cannot be read is as good as missing: the
@@ -67,6 +57,7 @@ pub(crate) struct Live {
     chain: Option<Chain>,
     key: Option<PrivateKey>,
     public_key: Option<Vec<u8>>,
+    has_key: bool,
 }
 
 /// What a Secret should hold.
@@ -83,6 +74,7 @@ impl Live {
         let mut data = secret.data.unwrap_or_default();
         let roots = data.get(CA).and_then(|ca| Certificate::all_from_pem(&ca.0).ok());
         let chain = data.get(CERTIFICATE).and_then(|crt| Chain::from_pem(&crt.0).ok());
+        let has_key = data.contains_key(KEY);
         let key = data
             .remove(KEY)
             .and_then(|key| StoredKey::plain(&Zeroizing::new(key.0)).ok());
@@ -92,6 +84,7 @@ impl Live {
             chain,
             public_key: key.as_ref().map(|key| key.public_key().to_vec()),
             key,
+            has_key,
         }
     }
 
@@ -106,65 +99,124 @@ impl Live {
         }
     }
 
-    fn holds(&self, wanted: &Contents<'_>) -> bool {
-        let pair = wanted.pair.is_none_or(|(chain, key)| {
-            self.chain.as_ref() == Some(chain) && self.public_key.as_deref() == Some(key.public_key())
-        });
-        self.roots.as_deref() == Some(wanted.roots) && pair
+    /// Whether it holds a private key, readable or not.
+    pub(crate) fn has_key(&self) -> bool {
+        self.has_key
+    }
+
+    /// What has to change so that it holds what it should.
+    fn changes(&self, wanted: &Contents<'_>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut change = |field: &str, from: String, to: String| {
+            changes.push(Change {
+                field: field.to_owned(),
+                from,
+                to,
+            });
+        };
+        if self.roots.as_deref() != Some(wanted.roots) {
+            let from = self.roots.as_deref().map(fingerprints);
+            change(CA, from.unwrap_or_default(), fingerprints(wanted.roots));
+        }
+        if let Some((chain, key)) = wanted.pair {
+            if self.chain.as_ref() != Some(chain) {
+                let from = self.chain.as_ref().map(Chain::fingerprints);
+                change(CERTIFICATE, from.unwrap_or_default(), chain.fingerprints());
+            }
+            if self.public_key.as_deref() != Some(key.public_key()) {
+                let from = match self.has_key {
+                    true => "another key",
+                    false => "",
+                };
+                change(KEY, from.to_owned(), format!("key of this {CERTIFICATE}"));
+            }
+        }
+        changes
     }
 }
 
-/// What is to be done so that a Secret holds what it should.
+/// What is to be done so that a Secret holds what it should. Objects of a program
+/// are changed only where the user takes them over.
 ///
 /// # Errors
 /// If it would have to be changed, and a program looks after it.
-pub(crate) fn step(object: ObjectRef, live: Option<&Live>, wanted: &Contents<'_>) -> Result<Step> {
-    let action = match live {
-        None => Action::Create(create(&object, wanted)),
-        Some(live) if live.holds(wanted) => Action::Unchanged,
-        Some(live) => {
-            if let Owner::Program(owner) = Owner::of(&live.metadata) {
-                return Err(Error::new(format!(
-                    "its {CA}, {CERTIFICATE} or {KEY} would have to change, and it belongs to {owner}"
-                ))
-                .object(object)
-                .hint("change it where it is made, or delete it there and run again"));
-            }
-            Action::Merge(update(&live.metadata, wanted))
+pub(crate) fn step(
+    object: ObjectRef,
+    live: Option<&Live>,
+    wanted: &Contents<'_>,
+    take_over: bool,
+) -> Result<Step> {
+    let fill = |manifest| filled(manifest, wanted);
+    match live {
+        None => Ok(create(object, fill)),
+        Some(live) => match live.changes(wanted) {
+            none if none.is_empty() => Ok(Step::unchanged(object)),
+            changes => update(object, &live.metadata, changes, take_over, fill),
+        },
+    }
+}
+
+/// Makes a Secret that is not there.
+pub(crate) fn create(object: ObjectRef, fill: impl FnOnce(Manifest) -> Manifest) -> Step {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": object.name(), "namespace": object.namespace() },
+        "type": "Opaque",
+    });
+    Step::new(object, Action::Create(fill(Manifest::new(secret))))
+}
+
+/// Changes a Secret that is there. Its type, and keys that are not ours, stay as they
+/// are.
+///
+/// # Errors
+/// As for [`step`].
+pub(crate) fn update(
+    object: ObjectRef,
+    metadata: &ObjectMeta,
+    mut changes: Vec<Change>,
+    take_over: bool,
+    fill: impl FnOnce(Manifest) -> Manifest,
+) -> Result<Step> {
+    if let Owner::Program(owner) = Owner::of(metadata) {
+        if !take_over {
+            let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
+            return Err(Error::new(format!(
+                "its {} would have to change, and it belongs to {owner}",
+                fields.join(", ")
+            ))
+            .object(object)
+            .hint(
+                "change it where it is made, or delete it there and run again; \
+                 --take-over changes it here, and its owner may change it back",
+            ));
         }
-    };
-    Ok(Step { object, action })
-}
-
-fn create(object: &ObjectRef, wanted: &Contents<'_>) -> Manifest {
-    with_contents(
-        json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": { "name": object.name(), "namespace": object.namespace() },
-            "type": "Opaque",
-        }),
-        wanted,
-    )
-}
-
-/// The type, and keys that are not ours, stay as they are.
-fn update(metadata: &ObjectMeta, wanted: &Contents<'_>) -> Manifest {
+        changes.push(Change {
+            field: "owner".to_owned(),
+            from: owner,
+            to: "kubectl-relay-certs".to_owned(),
+        });
+    }
     let mut patch = json!({ "metadata": { "resourceVersion": metadata.resource_version } });
     let annotations = metadata.annotations.as_ref();
     if annotations.is_some_and(|annotations| annotations.contains_key(LAST_APPLIED)) {
         patch["metadata"]["annotations"] = json!({ LAST_APPLIED: null });
     }
-    with_contents(patch, wanted)
+    Ok(Step {
+        object,
+        action: Action::Merge(fill(Manifest::new(patch))),
+        changes,
+    })
 }
 
-fn with_contents(object: Value, wanted: &Contents<'_>) -> Manifest {
+fn filled(manifest: Manifest, wanted: &Contents<'_>) -> Manifest {
     let roots: String = wanted.roots.iter().map(Certificate::pem).collect();
-    let mut manifest = Manifest::new(object).data(CA, roots.as_bytes());
-    if let Some((chain, key)) = wanted.pair {
-        manifest = manifest
+    let manifest = manifest.data(CA, roots.as_bytes());
+    match wanted.pair {
+        None => manifest,
+        Some((chain, key)) => manifest
             .data(CERTIFICATE, chain.pem().as_bytes())
-            .private_data(KEY, Zeroizing::new(key.pem().as_bytes().to_vec()));
+            .private_data(KEY, Zeroizing::new(key.pem().as_bytes().to_vec())),
     }
-    manifest
 }

@@ -115,7 +115,7 @@ fn what_helm_owns_is_used_if_it_is_sound_and_never_changed() {
     let before = (mesh.state(), mesh.files("relay-pki"));
     let refused = mesh.init(flags);
     refused.exits(1).complains(&format!(
-        "error: its ca.crt, tls.crt or tls.key would have to change, and it belongs to Helm release \"gloo\"\n  \
+        "error: its ca.crt would have to change, and it belongs to Helm release \"gloo\"\n  \
          where: context \"mgmt\", secret {}/{SERVER}\n",
         mesh.namespace
     ));
