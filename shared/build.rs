@@ -11,17 +11,18 @@ fn main() {
     println!("cargo::rerun-if-env-changed=RELAY_COMMIT");
     // What git appends to when HEAD moves; a file that is missing would make
     // cargo run this every time.
-    let log = Path::new("../.git/logs/HEAD");
-    let watched = if log.exists() { log } else { Path::new("build.rs") };
-    println!("cargo::rerun-if-changed={}", watched.display());
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]);
+    let log = log.filter(|log| Path::new(log).exists());
+    println!("cargo::rerun-if-changed={}", log.as_deref().unwrap_or("build.rs"));
 }
 
 /// The commit of a clone, unless cargo builds from a package without one.
 fn head() -> Option<String> {
-    let output = Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && Path::new("../.git").exists()).then(|| commit.trim().to_owned())
+    git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| Path::new("../.git").exists())
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let answer = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| answer.trim().to_owned())
 }
