@@ -1,27 +1,41 @@
 //! `delete`: takes back what `apply` did, and nothing else.
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Service;
+use kube::api::{ApiResource, Preconditions};
 use relay_shared::{
     ExitCode, Result,
     args::ClusterArgs,
     cluster::{Cluster, ObjectRef},
-    exposure, render, terminal,
+    exposure,
+    plan::Action,
+    render, terminal,
 };
+use serde_json::Value;
 
 use crate::{
     apply::carry_out,
     change::{self, Change},
     cli::DeleteArgs,
+    istio,
+    observe::not_checked,
     service,
+    target::made_for,
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCode> {
     let cluster = Cluster::management(&flags.load()?, flags)?;
     let named = args.service.service.as_deref();
     let found = exposure::relay_service(&cluster, &flags.namespace, named).await?;
+    // Ours are found also where the relay server is gone.
+    let service = found.as_ref().map(|(object, _)| object.name()).or(named);
+    let labels = made_for(&flags.namespace, service);
     let mut changes = Vec::new();
-    if let Some((object, live)) = found {
-        changes.extend(restore(&cluster, object, &live)?);
+    if let Some((object, live)) = &found {
+        changes.extend(restore(&cluster, object, live)?);
+    }
+    for kind in kinds(&cluster).await? {
+        changes.extend(ours(&cluster, &kind, &flags.namespace, &labels).await?);
     }
     if changes.is_empty() {
         terminal::story("nothing of ours is left: there is nothing to take back");
@@ -35,7 +49,42 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
     Ok(ExitCode::Done)
 }
 
-fn restore(cluster: &Cluster, object: ObjectRef, live: &Service) -> Result<Option<Change>> {
-    let patch = service::restore(live).map_err(|e| e.context(cluster.context()).object(&object))?;
-    Ok(patch.map(|patch| Change::patch(object, live, Some(patch))))
+fn restore(cluster: &Cluster, object: &ObjectRef, live: &Service) -> Result<Option<Change>> {
+    let patch = service::restore(live).map_err(|e| e.context(cluster.context()).object(object))?;
+    Ok(patch.map(|patch| Change::patch(object.clone(), live, Some(patch))))
+}
+
+/// The kinds of object that `apply` makes, as far as the cluster serves them.
+async fn kinds(cluster: &Cluster) -> Result<Vec<ApiResource>> {
+    let groups = [istio::GROUP].map(|group| cluster.kinds(group));
+    let kinds = try_join_all(groups).await?.into_iter().flatten();
+    let made = ["Gateway", "VirtualService"];
+    Ok(kinds.filter(|kind| made.contains(&kind.kind.as_str())).collect())
+}
+
+/// The objects of a kind that we made, wherever they are; who may not look everywhere
+/// finds those beside the relay server.
+async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &str) -> Result<Vec<Change>> {
+    let found = match cluster.list_dynamic(kind, None, labels).await {
+        Err(error) if error.is_forbidden() => {
+            not_checked(
+                &format!("what there may be outside of namespace {namespace:?}"),
+                &error,
+            );
+            cluster.list_dynamic(kind, Some(namespace), labels).await?
+        }
+        found => found?,
+    };
+    let deleted = found.into_iter().map(|live| {
+        let text = |pointer| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let [namespace, name] =
+            ["/metadata/namespace", "/metadata/name"].map(|p| text(p).unwrap_or_default());
+        let preconditions = Preconditions {
+            uid: text("/metadata/uid"),
+            resource_version: text("/metadata/resourceVersion"),
+        };
+        let object = ObjectRef::dynamic(kind.clone(), &namespace, &name);
+        Change::new(object, Action::Delete(preconditions), live)
+    });
+    Ok(deleted.collect())
 }

@@ -406,3 +406,275 @@ pub(crate) fn joined(selector: &BTreeMap<String, String>) -> String {
         .collect();
     labels.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use relay_shared::relay::RelayHost;
+
+    use super::*;
+
+    const HOST: &str = "enterprise-networking.gloo-mesh";
+
+    /// A cluster in which all is well, for cases to bend.
+    struct Case {
+        gateway: Value,
+        virtual_service: Value,
+        /// Other Gateways.
+        rivals: Vec<Value>,
+        pods: Vec<Value>,
+        services: Vec<Value>,
+        relay: Option<Value>,
+    }
+
+    fn gateway(name: &str, hosts: &[&str]) -> Value {
+        json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "Gateway",
+            "metadata": { "name": name, "namespace": "gloo-mesh" },
+            "spec": {
+                "selector": { "istio": "ingressgateway" },
+                "servers": [{ "port": { "number": 443 }, "tls": { "mode": "PASSTHROUGH" }, "hosts": hosts }],
+            },
+        })
+    }
+
+    fn pod(labels: Value, ready: &str) -> Value {
+        json!({
+            "metadata": { "name": "p", "namespace": "istio-system", "labels": labels },
+            "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+        })
+    }
+
+    fn sound() -> Case {
+        let destination = json!({
+            "host": "enterprise-networking.gloo-mesh.svc.cluster.local",
+            "port": { "number": 9900 },
+        });
+        let rule = json!({ "port": 443, "sniHosts": [HOST] });
+        Case {
+            gateway: gateway("ours", &[HOST]),
+            virtual_service: json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": { "name": "ours", "namespace": "gloo-mesh" },
+                "spec": {
+                    "gateways": ["gloo-mesh/ours"],
+                    "tls": [{ "match": [rule], "route": [{ "destination": destination }] }],
+                },
+            }),
+            rivals: Vec::new(),
+            pods: vec![pod(json!({ "istio": "ingressgateway" }), "True")],
+            services: vec![json!({
+                "metadata": { "name": "ingress", "namespace": "istio-system" },
+                "spec": {
+                    "type": "LoadBalancer",
+                    "selector": { "istio": "ingressgateway" },
+                    "ports": [{ "name": "https", "port": 443, "targetPort": 8443 }],
+                },
+            })],
+            relay: Some(json!({ "spec": { "ports": [{ "name": "grpc", "port": 9900 }] } })),
+        }
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).expect("is an object of its kind")
+    }
+
+    /// What is found in a bent case: severity, object and message.
+    #[track_caller]
+    fn check(bend: impl FnOnce(&mut Case), want: &[&str]) {
+        let mut case = sound();
+        bend(&mut case);
+        let routes = Route::all(&[case.gateway.clone()], &[case.virtual_service], HOST);
+        let ingress = Ingress {
+            gateways: [vec![case.gateway], case.rivals].concat(),
+            pods: Some(case.pods.into_iter().map(parse).collect()),
+            services: case.services.into_iter().map(parse).collect(),
+        };
+        let service: Option<Service> = case.relay.map(parse);
+        let relay = Relay::new(
+            RelayHost::new("enterprise-networking", "gloo-mesh"),
+            service.as_ref(),
+            None,
+        );
+        let found = routes
+            .iter()
+            .flat_map(|r| route(r, &relay, service.as_ref(), &ingress));
+        let found: Vec<_> = found
+            .map(|lint| format!("{:?} {} {}", lint.severity, lint.object, lint.message))
+            .collect();
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn a_sound_way_has_nothing_wrong() {
+        check(|_| (), &[]);
+        // The server listens at its own number where no port of the Service has it.
+        check(
+            |case| case.services[0]["spec"]["ports"] = json!([{ "port": 8443, "targetPort": 443 }]),
+            &[],
+        );
+        check(
+            |case| case.rivals = vec![gateway("other", &["other.gloo-mesh"])],
+            &[],
+        );
+    }
+
+    #[test]
+    fn gateways_need_pods_and_ports() {
+        let on = "Error gateway gloo-mesh/ours";
+        check(
+            |case| case.pods = vec![pod(json!({ "istio": "ingressgateway" }), "False")],
+            &[&format!("{on} no pod with istio=ingressgateway is ready")],
+        );
+        check(
+            |case| case.pods = vec![pod(json!({ "istio": "ingress" }), "True")],
+            &[&format!("{on} no pod has istio=ingressgateway")],
+        );
+        check(
+            |case| case.services.clear(),
+            &[&format!(
+                "{on} no Service leads to the pods with istio=ingressgateway"
+            )],
+        );
+        check(
+            |case| case.services[0]["metadata"]["namespace"] = json!("elsewhere"),
+            &[&format!(
+                "{on} no Service leads to the pods with istio=ingressgateway"
+            )],
+        );
+        check(
+            |case| {
+                case.services[0]["spec"]["ports"] =
+                    json!([{ "name": "http", "port": 80, "targetPort": 8080 }]);
+            },
+            &[
+                "Error service istio-system/ingress it has no port that reaches 443 of the gateway: it has http (80)",
+            ],
+        );
+        check(
+            |case| case.services[0]["spec"]["type"] = json!("ClusterIP"),
+            &[
+                "Warning service istio-system/ingress its type is ClusterIP, which nothing outside the cluster can reach",
+            ],
+        );
+        check(
+            |case| case.gateway["spec"]["servers"][0]["tls"]["mode"] = json!("SIMPLE"),
+            &[&format!(
+                "{on} its server for {HOST} has TLS mode SIMPLE, so agents do not meet the relay server's certificate"
+            )],
+        );
+    }
+
+    #[test]
+    fn the_labels_that_would_do_are_named() {
+        #[track_caller]
+        fn check(pods: &[Value], want: &str) {
+            let ingress = Ingress {
+                pods: Some(pods.iter().cloned().map(parse).collect()),
+                ..Ingress::default()
+            };
+            let routes = Route::all(&[gateway("ours", &[HOST])], &[], HOST);
+            assert_eq!(no_pod(&routes[0], &ingress).hint, want);
+        }
+        let install =
+            "install an Istio ingress gateway, or say which labels its pods have with --gateway-selector";
+        check(&[], install);
+        check(&[pod(json!({ "istio": "pilot" }), "True")], install);
+        check(&[pod(json!({ "istio": "ingress" }), "False")], install);
+        let charts = pod(json!({ "istio": "ingress" }), "True");
+        check(
+            &[charts.clone(), charts],
+            "--gateway-selector istio=ingress would find pods in istio-system",
+        );
+    }
+
+    #[test]
+    fn one_host_has_one_gateway() {
+        let on = "gateway gloo-mesh/other";
+        let taken =
+            format!("it has {HOST} on port 443 of the same pods, too, and only one of the two counts");
+        check(
+            |case| case.rivals = vec![gateway("other", &[HOST])],
+            &[&format!("Error {on} {taken}")],
+        );
+        check(
+            |case| case.rivals = vec![gateway("other", &["*/enterprise-networking.gloo-mesh"])],
+            &[&format!("Error {on} {taken}")],
+        );
+        for wildcard in ["*.gloo-mesh", "*"] {
+            let want = format!(
+                "Warning {on} its {wildcard} on port 443 of the same pods includes {HOST}; Istio prefers the exact name"
+            );
+            check(|case| case.rivals = vec![gateway("other", &[wildcard])], &[&want]);
+        }
+        let apart = |pointer: &str, value: Value| {
+            let mut rival = gateway("other", &[HOST]);
+            *rival.pointer_mut(pointer).expect("is there") = value;
+            check(|case| case.rivals = vec![rival], &[]);
+        };
+        apart("/spec/servers/0/port/number", json!(8443));
+        apart("/spec/selector/istio", json!("other"));
+    }
+
+    #[test]
+    fn the_way_ends_at_the_relay_server() {
+        let on = "Error virtualservice gloo-mesh/ours";
+        let host = "enterprise-networking.gloo-mesh.svc.cluster.local";
+        check(
+            |case| case.virtual_service["spec"]["gateways"] = json!(["mesh"]),
+            &[&format!(
+                "Error gateway gloo-mesh/ours no VirtualService leads on from it for {HOST} on port 443"
+            )],
+        );
+        check(
+            |case| case.relay = None,
+            &[&format!("{on} it leads to {host}, and there is no such service")],
+        );
+        check(
+            |case| {
+                case.relay =
+                    Some(json!({ "spec": { "ports": [{ "name": "grpc", "port": 9977 }, { "port": 80 }] } }));
+            },
+            &[&format!(
+                "{on} it leads to port 9900 of {host}, which has grpc (9977), 80"
+            )],
+        );
+        let pointer = "/spec/tls/0/route/0/destination/host";
+        check(
+            |case| {
+                *case.virtual_service.pointer_mut(pointer).expect("is there") =
+                    json!("other.gloo-mesh.svc.cluster.local");
+            },
+            &[&format!(
+                "{on} it leads to other.gloo-mesh.svc.cluster.local, not to the relay server at {host}"
+            )],
+        );
+    }
+
+    #[test]
+    fn load_balancers_are_expected_in_clouds() {
+        #[track_caller]
+        fn check(service: Value, nodes: &[Value], others: &[Value], want: Option<&str>) {
+            let nodes: Vec<Node> = nodes.iter().cloned().map(parse).collect();
+            let others: Vec<Service> = others.iter().cloned().map(parse).collect();
+            let found = load_balancer(&parse(service), &nodes, &others);
+            let message = found.map(|lint| lint.message);
+            let want = want.map(|why| format!("no load balancer is to be expected: {why}"));
+            assert_eq!(message, want);
+        }
+        let node = |provider: &str| json!({ "spec": { "providerID": provider } });
+        let balanced = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } } });
+        let kind = [node("kind://docker/kind/kind-control-plane")];
+        let on_kind = Some("this is kind, which has none by default");
+        let on_metal = Some("no node belongs to a cloud, and no Service has one");
+        check(json!({}), &kind, &[], on_kind);
+        check(json!({}), &kind, &[json!({})], on_kind);
+        check(json!({}), &kind, std::slice::from_ref(&balanced), None);
+        check(balanced, &kind, &[], None);
+        check(json!({}), &[node("gce://p/z/n")], &[], None);
+        check(json!({}), &[json!({}), json!({ "spec": {} })], &[], on_metal);
+        check(json!({}), &[node("aws:///z/i"), json!({})], &[], None);
+        check(json!({}), &[], &[], None);
+    }
+}

@@ -21,6 +21,15 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const RELAY_NAMESPACE: &str = "kubectl-relay-ingress/relay-namespace";
 const RELAY_SERVICE: &str = "kubectl-relay-ingress/relay-service";
 
+/// Selects what was made for the relay servers of a namespace, or for one of them.
+pub(crate) fn made_for(namespace: &str, service: Option<&str>) -> String {
+    let labels = format!("{MANAGED_BY}={MANAGER},{RELAY_NAMESPACE}={namespace}");
+    match service {
+        Some(service) => format!("{labels},{RELAY_SERVICE}={service}"),
+        None => labels,
+    }
+}
+
 /// A relay server, as agents see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relay {

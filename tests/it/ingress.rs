@@ -3,6 +3,8 @@
 use relay_tests::{ControlPlane, Shell, Transcript, fixtures};
 use serde_json::{Value, json};
 
+mod live;
+
 #[track_caller]
 fn apply(shell: &Shell, context: &str, namespace: &str, more: &[&str]) -> Transcript {
     let arguments = ["relay-ingress", "apply", "--context", context, "-n", namespace];
