@@ -92,6 +92,13 @@ impl Certificate {
         self.x509().subject().to_string()
     }
 
+    /// The organization of its subject, if there is one.
+    pub(crate) fn organization(&self) -> Option<String> {
+        let x509 = self.x509();
+        let organization = x509.subject().iter_organization().next()?;
+        organization.as_str().ok().map(str::to_owned)
+    }
+
     /// The start of its validity, in UTC.
     pub(crate) fn not_before(&self) -> OffsetDateTime {
         self.x509().validity().not_before.to_datetime()

@@ -1,9 +1,9 @@
 //! What the user may choose about certificates that are issued. What is not
 //! chosen is as on the page.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueEnum};
 use rcgen::SanType;
 use relay_shared::{Error, Result, relay::RelayHost};
 use time::Duration;
@@ -154,37 +154,6 @@ impl Choices {
             Role::Server | Role::Signing => (self.args.key_size, Bits::Rsa2048),
         }
     }
-}
-
-/// The user's own root or intermediate to issue by, instead of a new root.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Your own PKI")]
-pub(crate) struct OwnArgs {
-    /// File with your CA's certificate, then those above it up to the root
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) ca_cert: Option<PathBuf>,
-
-    /// File with your CA's key: server and signing certificate are issued by it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "ca_cert",
-          conflicts_with_all = ["server_cert", "server_key", "signing_cert", "signing_key"])]
-    pub(crate) ca_key: Option<PathBuf>,
-
-    /// File with a server certificate of yours, then the intermediates above it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-          requires_all = ["ca_cert", "server_key", "signing_cert", "signing_key"])]
-    pub(crate) server_cert: Option<PathBuf>,
-
-    /// File with the key of that server certificate
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "server_cert")]
-    pub(crate) server_key: Option<PathBuf>,
-
-    /// File with a signing certificate of yours, then the intermediates above it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "server_cert")]
-    pub(crate) signing_cert: Option<PathBuf>,
-
-    /// File with the key of that signing certificate
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "server_cert")]
-    pub(crate) signing_key: Option<PathBuf>,
 }
 
 /// How a name is typed.

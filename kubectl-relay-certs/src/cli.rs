@@ -13,7 +13,8 @@ use relay_shared::{
 };
 
 use crate::{
-    choices::{ChoiceArgs, OwnArgs},
+    choices::ChoiceArgs,
+    own::{BroughtArgs, CaArgs},
     password::RootKeyArgs,
     secrets::Role,
 };
@@ -103,6 +104,9 @@ pub(crate) struct InitArgs {
 
     #[command(flatten)]
     pub(crate) issue: IssueArgs,
+
+    #[command(flatten)]
+    pub(crate) brought: BroughtArgs,
 }
 
 #[derive(Debug, Args)]
@@ -125,7 +129,7 @@ pub(crate) struct IssueArgs {
     pub(crate) choices: ChoiceArgs,
 
     #[command(flatten)]
-    pub(crate) own: OwnArgs,
+    pub(crate) ca: CaArgs,
 
     #[command(flatten)]
     pub(crate) root_key: RootKeyArgs,

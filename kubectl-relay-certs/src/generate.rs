@@ -23,7 +23,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<Exit
         roots: Vec::new(),
         server: Pair::default(),
         signing: Pair::default(),
-        files: own::read(&args.issue.own, &args.pki_dir)?,
+        files: own::read(&args.issue.ca, &args.pki_dir)?,
     };
     let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.unlock(key, place);
     let decision = material::decide(found, choices, now, &mut unlock)?;

@@ -37,7 +37,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode
         service: args.service.service.as_deref(),
         identity_token: args.identity_token,
     };
-    let files = own::read(&args.issue.own, &args.pki_dir)?;
+    let files = own::read_brought(&args.issue.ca, &args.brought, &args.pki_dir)?;
     let kubeconfig = flags.load()?;
     let fleet = Fleet::connect(&kubeconfig, flags, &args.remotes, args.keep_going)?;
     let mut fleet = fleet.observe(places).await?.agreeing()?;

@@ -488,3 +488,6 @@ pub(crate) fn covers(name: &str, host: &str) -> bool {
             .strip_prefix("*.")
             .is_some_and(|name| rest.is_some_and(|rest| name.eq_ignore_ascii_case(rest)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,12 @@ use serde_json::Value;
 mod contexts;
 mod finishing;
 mod generate;
+mod own;
 mod owners;
 mod plans;
 mod refusals;
+
+pub(crate) use generate::offline;
 
 const CONTEXTS: [&str; 3] = ["mgmt", "east", "west"];
 const ROOT: &str = "relay-root-tls-secret";
@@ -127,7 +130,7 @@ impl Mesh {
     }
 
     #[track_caller]
-    fn read(&self, file: &str) -> String {
+    pub(crate) fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap_or_else(|err| panic!("{file}: {err}"))
     }
 

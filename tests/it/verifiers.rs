@@ -1,5 +1,5 @@
-//! The certificates of `init`: whether they are as asked for, and whether
-//! OpenSSL, Go and rustls-webpki accept them.
+//! The certificates that are issued: whether they are as asked for, and whether
+//! others accept them.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +9,17 @@ use std::{
 };
 
 use relay_tests::{
-    Transcript, fixtures,
+    fixtures,
     relay::{self, RelayServer},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::CertificateDer;
 
 use crate::certs::{Mesh, words};
+
+mod judge;
+mod own;
+
+use judge::Judge;
 
 /// The page's 3650 days, and five minutes, in seconds.
 const LIFETIME: u64 = 3650 * 86_400;
@@ -40,6 +45,32 @@ impl<'a> Issued<'a> {
             root: mount(mesh, context, "relay-root-tls-secret") + "/ca.crt",
             server: mount(mesh, context, "relay-server-tls-secret") + "/tls.crt",
             signing: mount(mesh, context, "relay-tls-signing-secret") + "/tls.crt",
+        }
+    }
+
+    /// Who judges what agents are to trust by the root.
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            mesh: self.mesh,
+            root: &self.root,
+        }
+    }
+
+    /// Asserts that everybody accepts the server by all its names, and the signing
+    /// certificate.
+    #[track_caller]
+    fn assert_accepted(&self, names: &[String]) {
+        let judge = self.judge();
+        judge.accepts_server(&self.server, names);
+        judge.accepts_authority(&self.root);
+        judge.accepts_authority(&self.signing);
+    }
+
+    /// Asserts that the linter has nothing to say.
+    #[track_caller]
+    fn assert_clean(&self) {
+        for certificate in self.certificates() {
+            assert_eq!(self.judge().lint(certificate), [""; 0], "{certificate}");
         }
     }
 
@@ -95,14 +126,6 @@ impl<'a> Issued<'a> {
         );
         assert_eq!(self.extensions(certificate), wanted, "{certificate}");
     }
-
-    /// OpenSSL's verdict on a certificate under the root.
-    fn openssl_verifies(&self, more: &str, certificate: &str) -> Transcript {
-        let root = &self.root;
-        self.mesh.openssl(&format!(
-            "verify -x509_strict -check_ss_sig -CAfile {root} {more} {certificate}"
-        ))
-    }
 }
 
 /// Mounts a secret, and returns the directory's name.
@@ -152,10 +175,14 @@ fn certificates_are_as_asked_for_and_every_verifier_accepts_them() {
     assert_names_and_extensions(&issued);
     assert_keys_and_serial_numbers(&issued);
     assert_validity(&issued, &made);
-    let names = exact_names(&SERVICES, &mesh.namespace);
-    openssl_accepts(&issued, &names);
-    go_accepts(&issued, &names);
-    webpki_accepts(&issued, &names);
+    issued.assert_accepted(&exact_names(&SERVICES, &mesh.namespace));
+    issued.assert_clean();
+    // The page's wildcard is not lost: Go takes it.
+    let by_go = |name: &str| issued.judge().go(&issued.server, &format!("--name {name}"));
+    by_go(&format!("anything.{}", mesh.namespace)).success();
+    by_go(&format!("a.b.{}", mesh.namespace))
+        .exits(1)
+        .complains("certificate is valid for");
 }
 
 #[track_caller]
@@ -258,73 +285,6 @@ fn assert_validity(issued: &Issued<'_>, made: &RangeInclusive<u64>) {
     }
 }
 
-#[track_caller]
-fn openssl_accepts(issued: &Issued<'_>, names: &[String]) {
-    for certificate in issued.certificates() {
-        issued.openssl_verifies("", certificate).success();
-    }
-    let server = |name: &str| {
-        let more = format!("-purpose sslserver -verify_hostname {name}");
-        issued.openssl_verifies(&more, &issued.server)
-    };
-    for name in names {
-        server(name).success();
-    }
-    server("enterprise-networking.elsewhere")
-        .exits(2)
-        .complains("hostname mismatch");
-}
-
-#[track_caller]
-fn go_accepts(issued: &Issued<'_>, names: &[String]) {
-    let verify = |more: &str, certificate: &str| {
-        let verify = format!("verify --ca {} --cert {certificate} {more}", issued.root);
-        issued.mesh.shell.relay(&words(&verify))
-    };
-    let server = |name: &str| verify(&format!("--name {name}"), &issued.server);
-    for name in names {
-        server(name).success();
-    }
-    // The page's wildcard is not lost: Go takes it.
-    let namespace = &issued.mesh.namespace;
-    server(&format!("anything.{namespace}")).success();
-    server(&format!("a.b.{namespace}"))
-        .exits(1)
-        .complains("certificate is valid for");
-    for usage in ["--usage server", "--usage client"] {
-        verify(usage, &issued.signing).success();
-    }
-}
-
-#[track_caller]
-fn webpki_accepts(issued: &Issued<'_>, names: &[String]) {
-    let server = ders(issued.mesh, &issued.server);
-    let end_entity = chains_up(issued, &server, webpki::KeyUsage::server_auth());
-    for name in names {
-        let server_name = ServerName::try_from(name.as_str()).expect("is a name");
-        let verified = end_entity.verify_is_valid_for_subject_name(&server_name);
-        verified.unwrap_or_else(|err| panic!("{name}: {err}"));
-    }
-}
-
-/// Asserts that webpki finds a path from the first certificate to the root.
-#[track_caller]
-fn chains_up<'a>(
-    issued: &Issued<'_>,
-    chain: &'a [CertificateDer<'a>],
-    usage: webpki::KeyUsage,
-) -> webpki::EndEntityCert<'a> {
-    let root = ders(issued.mesh, &issued.root);
-    let anchors = [webpki::anchor_from_trusted_cert(&root[0]).expect("is a root")];
-    let end_entity = webpki::EndEntityCert::try_from(&chain[0]).expect("is a certificate");
-    let algorithms = webpki::ALL_VERIFICATION_ALGS;
-    let now = UnixTime::now();
-    end_entity
-        .verify_for_usage(algorithms, &anchors, &chain[1..], now, usage, None, None)
-        .expect("chains up to the root");
-    end_entity
-}
-
 #[test]
 fn nothing_outlives_its_issuer() {
     let mesh = Mesh::new();
@@ -339,7 +299,7 @@ fn nothing_outlives_its_issuer() {
         .certificates()
         .map(|certificate| issued.x509("-enddate", certificate));
     assert!(ends[1] == ends[0] && ends[2] == ends[0], "{ends:?}");
-    openssl_accepts(&issued, &exact_names(&SERVICES, &mesh.namespace));
+    issued.assert_accepted(&exact_names(&SERVICES, &mesh.namespace));
 }
 
 #[test]
@@ -377,9 +337,7 @@ fn an_agent_that_the_signing_secret_made_passes_mutual_tls() {
         .complains("certificate is valid for");
     let chain = ders(&mesh, "east/tls.crt");
     assert_eq!(chain.len(), 2);
-    chains_up(&ours, &chain, webpki::KeyUsage::client_auth());
-    let more = format!("-purpose sslclient -untrusted {}", ours.signing);
-    ours.openssl_verifies(&more, "east/tls.crt").success();
+    ours.judge().accepts_client("east/tls.crt");
 
     agent("intruder", &foreign.signing, &trusted);
     dial("intruder", &authority)
@@ -436,7 +394,5 @@ fn assert_server_names(issued: &Issued<'_>, services: &[&str]) {
     let namespace = &issued.mesh.namespace;
     let shown = &issued.extensions(&issued.server)["Subject Alternative Name"];
     assert_eq!(*shown, all_names(services, namespace));
-    let names = exact_names(services, namespace);
-    openssl_accepts(issued, &names);
-    webpki_accepts(issued, &names);
+    issued.assert_accepted(&exact_names(services, namespace));
 }

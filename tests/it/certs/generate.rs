@@ -8,7 +8,7 @@ use relay_tests::Transcript;
 use super::{Mesh, assert_conceals, keys_in, words};
 
 /// A machine without any cluster in reach: not even a kubeconfig.
-fn offline() -> Mesh {
+pub(crate) fn offline() -> Mesh {
     let mut mesh = Mesh::new();
     mesh.shell.set_env("KUBECONFIG", "/nonexistent");
     fs::remove_file(mesh.path("kubeconfig")).expect("was there");
@@ -19,7 +19,7 @@ fn offline() -> Mesh {
 impl Mesh {
     /// Runs `kubectl relay-certs generate`, and makes sure that it shows no key.
     #[track_caller]
-    pub(super) fn generate(&self, flags: &str) -> Transcript {
+    pub(crate) fn generate(&self, flags: &str) -> Transcript {
         let command = ["relay-certs", "generate"];
         let transcript = self.shell.kubectl(&[&command[..], &words(flags)].concat());
         assert_conceals(&transcript, &keys_in(&self.shell));
