@@ -58,10 +58,14 @@ impl Chain {
         &self.intermediates
     }
 
+    /// All certificates, the leaf first.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.leaf).chain(&self.intermediates)
+    }
+
     /// All certificates as PEM, the leaf first.
     pub(crate) fn pem(&self) -> String {
-        let certificates = std::iter::once(&self.leaf).chain(&self.intermediates);
-        certificates.map(Certificate::pem).collect()
+        self.certificates().map(Certificate::pem).collect()
     }
 
     /// The fingerprints of all certificates, the leaf's first, for messages.

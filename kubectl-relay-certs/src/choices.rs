@@ -175,7 +175,7 @@ fn bits(text: &str) -> Result<Bits, String> {
 }
 
 /// A number of hours, days or years of 365 days; an hour to a hundred years.
-fn lifetime(text: &str) -> Result<Duration, String> {
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     let expected = || "expected hours, days or years such as 24h, 90d or 10y".to_owned();
     let (number, unit) = text
         .split_at_checked(text.len().saturating_sub(1))

@@ -7,13 +7,14 @@ use relay_shared::{
     Error, Result,
     about::About,
     args::{self, ClusterArgs, DryRun, ServiceArgs},
-    output::ReportOutput,
+    output::{ReportOutput, TableOutput},
     relay,
     remotes::RemoteArgs,
 };
+use time::Duration;
 
 use crate::{
-    choices::ChoiceArgs,
+    choices::{self, ChoiceArgs},
     own::{BroughtArgs, CaArgs},
     password::RootKeyArgs,
     secrets::Role,
@@ -60,6 +61,23 @@ Examples:
   # From your own CA
   kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt --ca-key ca.key")]
     Generate(Box<GenerateArgs>),
+
+    /// Check the certificates of every cluster
+    #[command(after_help = "\
+Exit codes:
+  0  everything is in order; defects that the relay accepts are warnings
+  1  a cluster cannot be read
+  3  something is wrong
+  4  something expires soon
+
+Examples:
+  # Does every cluster trust the same root, and for how long?
+  kubectl relay-certs status --context mgmt --remote-context 'prod-*'
+
+  # For a monitor: complain 90 days before anything expires
+  kubectl relay-certs status --context mgmt --remote-context 'prod-*' \\
+    --expires-within 90d -o json")]
+    Status(Box<StatusArgs>),
 
     #[command(flatten)]
     About(About),
@@ -120,6 +138,25 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) issue: IssueArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// How soon is soon, in hours, days or years: 24h, 90d, 1y
+    #[arg(long, value_name = "TIME", default_value = "60d", value_parser = choices::lifetime)]
+    pub(crate) expires_within: Duration,
+
+    #[command(flatten)]
+    pub(crate) output: TableOutput,
+
+    #[command(flatten)]
+    pub(crate) remotes: RemoteArgs,
+
+    #[command(flatten)]
+    pub(crate) names: SecretNames,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
 }
 
 /// What is issued, by whom, and where its key goes.

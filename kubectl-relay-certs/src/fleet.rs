@@ -38,7 +38,7 @@ pub(crate) struct Fleet<M> {
     pub(crate) management: M,
     pub(crate) remotes: Vec<M>,
     /// What is wrong with the remotes that were left out.
-    left_out: Vec<Error>,
+    pub(crate) left_out: Vec<Error>,
     /// Whether remotes that cannot be worked with are left out.
     keep_going: bool,
     /// How many clusters are worked on at once.
@@ -67,23 +67,23 @@ enum Kind {
 pub(crate) struct Member {
     pub(crate) cluster: Cluster,
     namespace: Presence,
-    secrets: Vec<Slot>,
-    token: Option<TokenSlot>,
+    pub(crate) secrets: Vec<Slot>,
+    pub(crate) token: Option<TokenSlot>,
     /// The management cluster's: what agents call the relay server.
     host: Option<RelayHost>,
 }
 
 /// The place of one Secret, and what is there.
-struct Slot {
-    role: Role,
-    object: ObjectRef,
-    live: Option<Live>,
+pub(crate) struct Slot {
+    pub(crate) role: Role,
+    pub(crate) object: ObjectRef,
+    pub(crate) live: Option<Live>,
 }
 
 /// The place of the identity token, and what is there.
-struct TokenSlot {
-    object: ObjectRef,
-    live: Option<LiveToken>,
+pub(crate) struct TokenSlot {
+    pub(crate) object: ObjectRef,
+    pub(crate) live: Option<LiveToken>,
 }
 
 /// What every cluster should hold.
@@ -351,7 +351,7 @@ impl Member {
     }
 
     /// The root certificates that the cluster trusts, if it knows any.
-    fn roots(&self) -> Option<&[Certificate]> {
+    pub(crate) fn roots(&self) -> Option<&[Certificate]> {
         let root = self.secrets.iter().find(|slot| slot.role == Role::Root)?;
         root.live.as_ref()?.roots.as_deref()
     }

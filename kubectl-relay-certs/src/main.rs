@@ -18,6 +18,7 @@ mod password;
 mod run;
 mod secrets;
 mod soundness;
+mod status;
 mod token;
 
 use relay_shared::runtime;

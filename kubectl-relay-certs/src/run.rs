@@ -4,13 +4,14 @@ use relay_shared::{ExitCode, Result};
 
 use crate::{
     cli::{Cli, Command},
-    generate, init,
+    generate, init, status,
 };
 
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Init(args) => init::run(&cli.cluster, args).await,
         Command::Generate(args) => generate::run(&cli.cluster, args).await,
+        Command::Status(args) => status::run(&cli.cluster, args).await,
         Command::About(about) => about.run::<Cli>(&cli.cluster).await,
     }
 }

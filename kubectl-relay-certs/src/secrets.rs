@@ -10,6 +10,7 @@ use relay_shared::{
     plan::{Action, Change, Step},
 };
 use serde_json::json;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     chain::Chain,
     directory::Pair,
     key::{PrivateKey, StoredKey},
+    soundness::{self, Findings, Purpose},
 };
 
 const CA: &str = "ca.crt";
@@ -58,6 +60,9 @@ pub(crate) struct Live {
     key: Option<PrivateKey>,
     public_key: Option<Vec<u8>>,
     has_key: bool,
+    /// What is missing or cannot be read: the field, and the end of a sentence about
+    /// the Secret.
+    flaws: Vec<(&'static str, String)>,
 }
 
 /// What a Secret should hold.
@@ -72,12 +77,18 @@ impl Live {
     /// Takes a Secret apart, and wipes the copy of its key that it was read into.
     pub(crate) fn new(secret: Secret) -> Self {
         let mut data = secret.data.unwrap_or_default();
-        let roots = data.get(CA).and_then(|ca| Certificate::all_from_pem(&ca.0).ok());
-        let chain = data.get(CERTIFICATE).and_then(|crt| Chain::from_pem(&crt.0).ok());
+        let mut flaws = Vec::new();
         let has_key = data.contains_key(KEY);
-        let key = data
-            .remove(KEY)
-            .and_then(|key| StoredKey::plain(&Zeroizing::new(key.0)).ok());
+        let key = data.remove(KEY).map(|key| Zeroizing::new(key.0));
+        let bytes = |field| data.get(field).map(|value| value.0.as_slice());
+        let roots = parsed(CA, bytes(CA), Certificate::all_from_pem, &mut flaws);
+        let chain = parsed(CERTIFICATE, bytes(CERTIFICATE), Chain::from_pem, &mut flaws);
+        let key = parsed(
+            KEY,
+            key.as_ref().map(|key| key.as_slice()),
+            StoredKey::plain,
+            &mut flaws,
+        );
         Self {
             metadata: secret.metadata,
             roots,
@@ -85,7 +96,66 @@ impl Live {
             public_key: key.as_ref().map(|key| key.public_key().to_vec()),
             key,
             has_key,
+            flaws,
         }
+    }
+
+    /// Who looks after it.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::of(&self.metadata)
+    }
+
+    /// The certificate that it is there for, if it can be read.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    /// What is to be said about it as the Secret of a role, under the roots that the
+    /// management cluster trusts, where those are known.
+    pub(crate) fn findings(
+        &self,
+        role: Role,
+        trusted: Option<&[Certificate]>,
+        host: &str,
+        now: OffsetDateTime,
+    ) -> Findings {
+        let mut findings = Findings::default();
+        let needed: &[&str] = match role {
+            Role::Root => &[CA],
+            Role::Server | Role::Signing => &[CA, CERTIFICATE, KEY],
+        };
+        for (field, flaw) in &self.flaws {
+            findings.error_if(needed.contains(field), flaw);
+        }
+        if let (Some(roots), Some(trusted)) = (&self.roots, trusted) {
+            findings.error_if(
+                roots != trusted,
+                format!(
+                    "trusts the root {}, and the management cluster {}",
+                    fingerprints(roots),
+                    fingerprints(trusted)
+                ),
+            );
+        }
+        let roots = self.roots.as_deref();
+        let purpose = match role {
+            Role::Root => None,
+            Role::Server => Some(Purpose::Server { host }),
+            Role::Signing => Some(Purpose::Signing),
+        };
+        if let (None, Some(roots)) = (purpose, roots) {
+            findings.extend(soundness::of_trusted(roots, now));
+        }
+        if let (Some(purpose), Some(chain)) = (purpose, &self.chain) {
+            let trusted = trusted.or(roots).unwrap_or_default();
+            let key = self.key.as_ref();
+            findings.extend(soundness::of_chain(chain, key, trusted, purpose, now));
+        }
+        findings.warn_if(
+            leaks(&self.metadata),
+            format!("has a copy of its key in the annotation {LAST_APPLIED}"),
+        );
+        findings
     }
 
     /// `tls.crt` and `tls.key`; the key can be taken once.
@@ -133,6 +203,29 @@ impl Live {
         }
         changes
     }
+}
+
+/// Reads a field; what is missing or cannot be read is a flaw.
+fn parsed<T>(
+    field: &'static str,
+    bytes: Option<&[u8]>,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    flaws: &mut Vec<(&'static str, String)>,
+) -> Option<T> {
+    let flaw = match bytes.map(parse) {
+        Some(Ok(value)) => return Some(value),
+        Some(Err(flaw)) => format!("has a {field} that {flaw}"),
+        None => format!("has no {field}"),
+    };
+    flaws.push((field, flaw));
+    None
+}
+
+/// Whether kubectl's copy of the object holds a private key.
+fn leaks(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    let applied = annotations.and_then(|annotations| annotations.get(LAST_APPLIED));
+    applied.is_some_and(|applied| applied.contains(KEY))
 }
 
 /// What is to be done so that a Secret holds what it should. Objects of a program

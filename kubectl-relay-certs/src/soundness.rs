@@ -59,6 +59,16 @@ impl Findings {
         self.of(Severity::Warning)
     }
 
+    /// All of it, in the order in which it was found.
+    pub(crate) fn all(&self) -> &[Finding] {
+        &self.0
+    }
+
+    /// Adds what was found elsewhere.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     fn of(&self, severity: Severity) -> impl Iterator<Item = &str> {
         let found = self.0.iter().filter(move |finding| finding.severity == severity);
         found.map(|finding| finding.what.as_str())
@@ -71,11 +81,13 @@ impl Findings {
         }
     }
 
-    fn error_if(&mut self, found: bool, what: impl Into<String>) {
+    /// Adds what makes it useless, if it is so.
+    pub(crate) fn error_if(&mut self, found: bool, what: impl Into<String>) {
         self.add(Severity::Error, found, what);
     }
 
-    fn warn_if(&mut self, found: bool, what: impl Into<String>) {
+    /// Adds what others refuse, if it is so.
+    pub(crate) fn warn_if(&mut self, found: bool, what: impl Into<String>) {
         self.add(Severity::Warning, found, what);
     }
 }

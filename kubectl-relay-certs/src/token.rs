@@ -9,6 +9,7 @@ use relay_shared::{
     Error, Result,
     cluster::ObjectRef,
     manifest::Manifest,
+    owner::Owner,
     plan::{Change, Step},
 };
 use zeroize::Zeroizing;
@@ -52,6 +53,11 @@ impl LiveToken {
             metadata: secret.metadata,
             token: token.map(|token| Token(Zeroizing::new(token.0))),
         }
+    }
+
+    /// Who looks after its Secret.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::of(&self.metadata)
     }
 
     /// The token, if it is there.

@@ -20,6 +20,7 @@ mod own;
 mod owners;
 mod plans;
 mod refusals;
+mod status;
 
 pub(crate) use generate::offline;
 

@@ -167,9 +167,9 @@ fn what_a_person_made_is_completed() {
     assert_eq!(mesh.data("east", ROOT), with_note(mesh.data("mgmt", ROOT)));
 }
 
-#[test]
-fn what_the_pages_script_made_is_kept() {
-    let mesh = Mesh::new();
+/// Runs the page's script in the directory `page`, for mgmt and east.
+#[track_caller]
+pub(super) fn run_the_page(mesh: &Mesh) {
     let script = PAGE
         .replace("gloo-mesh", &mesh.namespace)
         .replace("kind-mgmt-cluster", "mgmt")
@@ -177,9 +177,16 @@ fn what_the_pages_script_made_is_kept() {
         // As the page's OpenSSL 1.1.1 writes keys.
         .replace("openssl genrsa", "openssl genrsa -traditional");
     mesh.shell.write("page/script", script);
-    let sh = |script| mesh.shell.run("sh", &["-euc", script]).success().clone();
-    sh("cd page && sh -eu ./script");
-    sh("chmod 755 page && chmod 644 page/relay-root.key");
+    let run = "cd page && sh -eu ./script";
+    mesh.shell.run("sh", &["-euc", run]).success();
+}
+
+#[test]
+fn what_the_pages_script_made_is_kept() {
+    let mesh = Mesh::new();
+    run_the_page(&mesh);
+    let open = "chmod 755 page && chmod 644 page/relay-root.key";
+    mesh.shell.run("sh", &["-euc", open]).success();
     let (state, files) = (mesh.state(), mesh.files("page"));
     let flags = "--pki-dir page --remote-context east";
     let open = "page can be read by others: chmod -R go= page\n";
