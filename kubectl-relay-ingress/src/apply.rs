@@ -1,6 +1,6 @@
 //! `apply`: connect, observe, plan, apply, report.
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     Error, ExitCode, Result,
@@ -9,14 +9,15 @@ use relay_shared::{
     cluster::{Cluster, Conflicts, ObjectRef, Writer},
     exposure,
     manifest::Manifest,
-    plan::{Action, ClusterPlan, Plan, Step},
+    plan::{Action, ClusterPlan, Plan},
     render, terminal,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    change::{self, Change},
     cli::{ApplyArgs, Via},
+    gateway_api, gateway_api_lint,
+    intent::Intent,
     istio::{self, Kinds},
     lint::{Lint, Severity},
     observe::{self, Istio, not_checked},
@@ -28,22 +29,16 @@ use crate::{
 pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
     let format = args.output.format()?;
     let site = Site::observe(flags, args).await?;
-    let changes = match args.via {
-        Via::LoadBalancer => vec![site.change_service("LoadBalancer", args).await?],
-        Via::NodePort => vec![site.change_service("NodePort", args).await?],
-        Via::Istio => site.change_istio(args).await?,
+    let via = site.choose(args.via).await?;
+    let intents = match via {
+        Way::Service(type_) => vec![site.change_service(type_, args).await?],
+        Way::Istio => site.change_istio(args).await?,
+        Way::GatewayApi => site.change_gateway_api(args).await?,
     };
-    changes.iter().for_each(Change::tell);
 
-    let (steps, documents) = change::unzip(changes);
-    let report = match site.cluster {
-        Some(cluster) => carry_out(cluster, steps, args.dry_run).await,
-        None => Report {
-            clusters: vec![ClusterReport::foreseen(
-                flags.context.as_deref().unwrap_or("-"),
-                steps,
-            )],
-        },
+    let (report, documents) = match site.cluster {
+        Some(cluster) => carry_out(cluster, intents, args.dry_run).await,
+        None => foresee(flags, intents),
     };
     let shown = match &format {
         Some(format) if report.is_done() => render::documents(&documents, format)?,
@@ -55,6 +50,15 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
         terminal::story("next: kubectl relay-address prints the address to register clusters with");
     }
     Ok(ExitCode::Done)
+}
+
+/// What would become of intents in a cluster that cannot be reached.
+fn foresee(flags: &ClusterArgs, intents: Vec<Intent>) -> (Report, Vec<Value>) {
+    let parts = intents.into_iter().map(|intent| (intent.step, intent.document));
+    let (steps, documents) = parts.unzip();
+    let context = flags.context.as_deref().unwrap_or("-");
+    let clusters = vec![ClusterReport::foreseen(context, steps)];
+    (Report { clusters }, documents)
 }
 
 /// What there is to work with: the cluster and its relay server, or, for a dry run
@@ -99,7 +103,35 @@ impl Site {
         })
     }
 
-    async fn change_service(&self, type_: &str, args: &ApplyArgs) -> Result<Change> {
+    /// Settles for one way. The choice is never left to a default: nobody gets a public
+    /// load balancer unasked.
+    async fn choose(&self, via: Via) -> Result<Way> {
+        Ok(match via {
+            Via::LoadBalancer => Way::Service("LoadBalancer"),
+            Via::NodePort => Way::Service("NodePort"),
+            Via::Istio => Way::Istio,
+            Via::GatewayApi => Way::GatewayApi,
+            Via::Auto => {
+                let (istio, gateway_api) = match &self.cluster {
+                    Some(cluster) => {
+                        let [istio, gateway_api] =
+                            [istio::GROUP, gateway_api::GROUP].map(|group| cluster.kinds(group));
+                        try_join(istio, gateway_api).await?
+                    }
+                    None => Default::default(),
+                };
+                let (way, name) = match (Kinds::among(&istio), gateway_api::Kinds::among(&gateway_api)) {
+                    (Some(_), _) => (Way::Istio, "istio"),
+                    (None, Some(_)) => (Way::GatewayApi, "gateway-api"),
+                    (None, None) => return Err(no_choice(self.cluster.as_ref())),
+                };
+                terminal::story(&format!("--via auto: {name}, which the cluster serves"));
+                way
+            }
+        })
+    }
+
+    async fn change_service(&self, type_: &str, args: &ApplyArgs) -> Result<Intent> {
         let relay = &self.target.relay.service;
         let object = ObjectRef::new::<Service>(relay.namespace(), relay.service());
         match (&self.cluster, &self.found) {
@@ -110,7 +142,7 @@ impl Site {
                 exposed.spec.get_or_insert_default().type_ = Some(type_.to_owned());
                 let lints = observe::load_balancers(cluster, &[&exposed]).await?;
                 stop_at_errors(cluster, &lints, args.dry_run)?;
-                Ok(Change::patch(object.clone(), live, patch))
+                Ok(Intent::patch(object.clone(), live, patch))
             }
             (Some(cluster), None) => Err(Error::new("there is no relay service to expose")
                 .context(cluster.context())
@@ -129,16 +161,13 @@ impl Site {
                     document["metadata"]["annotations"][key] = json!(value);
                 }
                 let action = Action::Merge(Manifest::new(document.clone()));
-                Ok(Change::new(object, action, document))
+                Ok(Intent::new(object, action, document))
             }
         }
     }
 
-    async fn change_istio(&self, args: &ApplyArgs) -> Result<Vec<Change>> {
-        let conflicts = match args.force_conflicts {
-            true => Conflicts::Overridden,
-            false => Conflicts::Refused,
-        };
+    async fn change_istio(&self, args: &ApplyArgs) -> Result<Vec<Intent>> {
+        let conflicts = conflicts(args);
         let seen = match self.read_istio().await {
             Err(error) if args.dry_run == DryRun::Client => {
                 not_checked("what is there already", &error);
@@ -148,7 +177,7 @@ impl Site {
         };
         let Some((cluster, seen)) = seen else {
             let objects = istio::objects(&self.target, &Kinds::of_the_page());
-            let created = objects.map(|(object, document)| Change::apply(object, None, document, conflicts));
+            let created = objects.map(|(object, document)| Intent::apply(object, None, document, conflicts));
             return Ok(created.into());
         };
         let objects = istio::objects(&self.target, &seen.kinds);
@@ -160,9 +189,70 @@ impl Site {
 
         let changes = objects.into_iter().map(async |(object, document)| {
             let live = seen.live(cluster, &object).await?;
-            Ok(Change::apply(object, live.as_ref(), document, conflicts))
+            Ok(Intent::apply(object, live.as_ref(), document, conflicts))
         });
         try_join_all(changes).await
+    }
+
+    async fn change_gateway_api(&self, args: &ApplyArgs) -> Result<Vec<Intent>> {
+        let conflicts = conflicts(args);
+        let named = args.gateway.gateway_class.as_deref();
+        let seen = match self.read_gateway_api(named).await {
+            Err(error) if args.dry_run == DryRun::Client && error.exit_code() != ExitCode::Usage => {
+                not_checked("what is there already", &error);
+                None
+            }
+            seen => seen?,
+        };
+        let Some((cluster, kinds, class)) = seen else {
+            let class = named.ok_or_else(|| {
+                Error::usage("which classes of gateway there are cannot be read")
+                    .hint("name one with --gateway-class")
+            })?;
+            let objects = gateway_api::objects(&self.target, class, &gateway_api::Kinds::newest());
+            let created = objects.map(|(object, document)| Intent::apply(object, None, document, conflicts));
+            return Ok(created.into());
+        };
+        let objects = gateway_api::objects(&self.target, &class, &kinds);
+        let [gateways, routes] = objects.each_ref().map(|(_, document)| [document.clone()]);
+        let service = self.found.as_ref().map(|(_, service)| service);
+        let ways = gateway_api_lint::Way::all(&gateways, &routes, &self.target.relay.host);
+        let relay = &self.target.relay;
+        let lints: Vec<_> = ways
+            .iter()
+            .flat_map(|way| way.lint(relay, service, false))
+            .collect();
+        stop_at_errors(cluster, &lints, args.dry_run)?;
+
+        let changes = objects.into_iter().map(async |(object, document)| {
+            let live = cluster.get::<Value>(&object).await?;
+            Ok(Intent::apply(object, live.as_ref(), document, conflicts))
+        });
+        try_join_all(changes).await
+    }
+
+    /// The cluster, the kinds it serves of Gateway API, and the class of Gateway to
+    /// use; an error if there is none.
+    async fn read_gateway_api(
+        &self,
+        named: Option<&str>,
+    ) -> Result<Option<(&Cluster, gateway_api::Kinds, String)>> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        let in_context = |error: Error| error.context(cluster.context());
+        let kinds = gateway_api::Kinds::among(&cluster.kinds(gateway_api::GROUP).await?);
+        let kinds = kinds.ok_or_else(|| in_context(gateway_api::not_served()))?;
+        let classes = match (named, cluster.list_dynamic(&kinds.class, None, "").await) {
+            // Who may not list them can still name one.
+            (Some(named), Err(error)) if error.is_forbidden() => {
+                not_checked("whether the class exists", &error);
+                return Ok(Some((cluster, kinds, named.to_owned())));
+            }
+            (_, classes) => classes?,
+        };
+        let class = gateway_api::class(named, &classes).map_err(in_context)?;
+        Ok(Some((cluster, kinds, class)))
     }
 
     /// The cluster and its Istio; an error if it serves none.
@@ -175,6 +265,28 @@ impl Site {
             Some(seen) => Ok(Some((cluster, seen))),
             None => Err(istio::not_served().context(cluster.context())),
         }
+    }
+}
+
+/// A way that is settled: by a type of the relay server's Service, or by a gateway.
+enum Way {
+    Service(&'static str),
+    Istio,
+    GatewayApi,
+}
+
+fn no_choice(cluster: Option<&Cluster>) -> Error {
+    let error = Error::usage("the cluster serves neither Istio nor Gateway API, so --via auto has no choice");
+    error.context(cluster.map_or("", Cluster::context)).hint(
+        "say how to expose the relay server: --via loadbalancer (a public address, unless its annotations \
+         say otherwise) or --via nodeport, or install Istio or Gateway API first",
+    )
+}
+
+fn conflicts(args: &ApplyArgs) -> Conflicts {
+    match args.force_conflicts {
+        true => Conflicts::Overridden,
+        false => Conflicts::Refused,
     }
 }
 
@@ -204,10 +316,27 @@ fn stop_at_errors(cluster: &Cluster, lints: &[Lint], dry_run: DryRun) -> Result<
     }
 }
 
-/// Applies steps to a cluster, or as much of that as a dry run does.
-pub(crate) async fn carry_out(cluster: Cluster, steps: Vec<Step>, dry_run: DryRun) -> Report {
+/// Applies intents to a cluster, or as much of that as a dry run does, after telling
+/// what they change; the documents are the objects as they will be.
+pub(crate) async fn carry_out(
+    cluster: Cluster,
+    intents: Vec<Intent>,
+    dry_run: DryRun,
+) -> (Report, Vec<Value>) {
+    let (mut steps, mut documents, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for Intent { step, document, note } in intents {
+        steps.push(step);
+        documents.push(document);
+        notes.extend(note);
+    }
     let plan = Plan::new(vec![ClusterPlan { cluster, steps }]);
-    match dry_run {
+    let told = [render::changes(&plan).trim_end().to_owned()]
+        .into_iter()
+        .chain(notes);
+    for told in told.filter(|told| !told.is_empty()) {
+        terminal::story(&told);
+    }
+    let report = match dry_run {
         DryRun::Client => apply::foresee(plan),
         DryRun::None | DryRun::Server => {
             let writer = Writer {
@@ -216,5 +345,6 @@ pub(crate) async fn carry_out(cluster: Cluster, steps: Vec<Step>, dry_run: DryRu
             };
             apply::apply(plan, writer).await
         }
-    }
+    };
+    (report, documents)
 }

@@ -33,6 +33,9 @@ Examples:
   kubectl relay-ingress apply --via istio --dry-run=client -o yaml
   kubectl relay-ingress apply --via istio
 
+  # Through a gateway of Gateway API's, in a namespace of its own
+  kubectl relay-ingress apply --via gateway-api --gateway-namespace edge
+
   # Through a gateway that Istio's Helm chart installed
   kubectl relay-ingress apply --via istio --gateway-selector istio=ingress")]
     Apply(ApplyArgs),
@@ -129,6 +132,11 @@ pub(crate) enum Via {
     NodePort,
     /// The Istio ingress gateway, which passes TLS through
     Istio,
+    /// A gateway of Gateway API's, which passes TLS through
+    #[value(name = "gateway-api")]
+    GatewayApi,
+    /// Istio or else Gateway API, if the cluster serves it
+    Auto,
 }
 
 /// What leads through a gateway to the relay server.
@@ -150,6 +158,10 @@ pub(crate) struct GatewayArgs {
     /// Port of the gateway that agents dial
     #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
+
+    /// Class of Gateway API's Gateway [default: the only one there is]
+    #[arg(long, value_name = "NAME", value_parser = dns_name)]
+    pub(crate) gateway_class: Option<String>,
 
     /// Name of the objects
     #[arg(long, value_name = "NAME", default_value = "gloo-mesh-ingress", value_parser = args::label)]

@@ -14,12 +14,7 @@ use relay_shared::{
 use serde_json::Value;
 
 use crate::{
-    apply::carry_out,
-    change::{self, Change},
-    cli::DeleteArgs,
-    istio,
-    observe::not_checked,
-    service,
+    apply::carry_out, cli::DeleteArgs, gateway_api, intent::Intent, istio, observe::not_checked, service,
     target::made_for,
 };
 
@@ -30,41 +25,39 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
     // Ours are found also where the relay server is gone.
     let service = found.as_ref().map(|(object, _)| object.name()).or(named);
     let labels = made_for(&flags.namespace, service);
-    let mut changes = Vec::new();
+    let mut intents = Vec::new();
     if let Some((object, live)) = &found {
-        changes.extend(restore(&cluster, object, live)?);
+        intents.extend(restore(&cluster, object, live)?);
     }
     for kind in kinds(&cluster).await? {
-        changes.extend(ours(&cluster, &kind, &flags.namespace, &labels).await?);
+        intents.extend(ours(&cluster, &kind, &flags.namespace, &labels).await?);
     }
-    if changes.is_empty() {
+    if intents.is_empty() {
         terminal::story("nothing of ours is left: there is nothing to take back");
         return Ok(ExitCode::Done);
     }
-    changes.iter().for_each(Change::tell);
-    let (steps, _) = change::unzip(changes);
-    let report = carry_out(cluster, steps, args.dry_run).await;
+    let (report, _) = carry_out(cluster, intents, args.dry_run).await;
     terminal::data(&render::report(&report, args.dry_run))?;
     report.into_result()?;
     Ok(ExitCode::Done)
 }
 
-fn restore(cluster: &Cluster, object: &ObjectRef, live: &Service) -> Result<Option<Change>> {
+fn restore(cluster: &Cluster, object: &ObjectRef, live: &Service) -> Result<Option<Intent>> {
     let patch = service::restore(live).map_err(|e| e.context(cluster.context()).object(object))?;
-    Ok(patch.map(|patch| Change::patch(object.clone(), live, Some(patch))))
+    Ok(patch.map(|patch| Intent::patch(object.clone(), live, Some(patch))))
 }
 
 /// The kinds of object that `apply` makes, as far as the cluster serves them.
 async fn kinds(cluster: &Cluster) -> Result<Vec<ApiResource>> {
-    let groups = [istio::GROUP].map(|group| cluster.kinds(group));
+    let groups = [istio::GROUP, gateway_api::GROUP].map(|group| cluster.kinds(group));
     let kinds = try_join_all(groups).await?.into_iter().flatten();
-    let made = ["Gateway", "VirtualService"];
+    let made = ["Gateway", "VirtualService", "TLSRoute"];
     Ok(kinds.filter(|kind| made.contains(&kind.kind.as_str())).collect())
 }
 
 /// The objects of a kind that we made, wherever they are; who may not look everywhere
 /// finds those beside the relay server.
-async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &str) -> Result<Vec<Change>> {
+async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &str) -> Result<Vec<Intent>> {
     let found = match cluster.list_dynamic(kind, None, labels).await {
         Err(error) if error.is_forbidden() => {
             not_checked(
@@ -84,7 +77,7 @@ async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &s
             resource_version: text("/metadata/resourceVersion"),
         };
         let object = ObjectRef::dynamic(kind.clone(), &namespace, &name);
-        Change::new(object, Action::Delete(preconditions), live)
+        Intent::new(object, Action::Delete(preconditions), live)
     });
     Ok(deleted.collect())
 }

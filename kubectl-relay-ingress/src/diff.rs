@@ -1,30 +1,18 @@
 //! What a change changes: the fields that are wanted, beside those that are live.
 //! What an object has beyond them is someone else's.
 
-use std::fmt;
-
-use relay_shared::json;
+use relay_shared::{json, plan::Change};
 use serde_json::Value;
 
-/// A field that is not as it is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Difference {
-    /// The field, as `kubectl get -o jsonpath` would name it.
-    field: String,
-    /// What it is, if it is there.
-    live: Option<Value>,
-    /// What it is to be; a null removes it, as in a merge patch (RFC 7386).
-    wanted: Value,
-}
-
-/// Every wanted field that is not so, in the order of their names.
-pub(crate) fn differences(live: &Value, wanted: &Value) -> Vec<Difference> {
+/// Every wanted field that is not so, in the order of their names; a null removes one,
+/// as in a merge patch (RFC 7386).
+pub(crate) fn differences(live: &Value, wanted: &Value) -> Vec<Change> {
     let mut found = Vec::new();
     compare(String::new(), Some(live), wanted, &mut found);
     found
 }
 
-fn compare(field: String, live: Option<&Value>, wanted: &Value, found: &mut Vec<Difference>) {
+fn compare(field: String, live: Option<&Value>, wanted: &Value, found: &mut Vec<Change>) {
     match (live, wanted) {
         (live, Value::Object(wanted)) if live.is_none_or(Value::is_object) => {
             for (key, value) in wanted {
@@ -44,25 +32,14 @@ fn compare(field: String, live: Option<&Value>, wanted: &Value, found: &mut Vec<
         }
         (None, Value::Null) => {}
         (live, wanted) if live == Some(wanted) => {}
-        (live, wanted) => found.push(Difference {
+        (live, wanted) => found.push(Change {
             field,
-            live: live.cloned(),
-            wanted: wanted.clone(),
+            from: live.map(json::compact).unwrap_or_default(),
+            to: match wanted {
+                Value::Null => String::new(),
+                wanted => json::compact(wanted),
+            },
         }),
-    }
-}
-
-/// A line that goes and one that comes, as in a diff.
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = Vec::new();
-        if let Some(live) = &self.live {
-            lines.push(format!("- {}: {}", self.field, json::compact(live)));
-        }
-        if !self.wanted.is_null() {
-            lines.push(format!("+ {}: {}", self.field, json::compact(&self.wanted)));
-        }
-        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -76,30 +53,30 @@ mod tests {
     fn only_what_is_wanted_is_compared() {
         #[track_caller]
         fn check(live: Value, wanted: Value, want: &[&str]) {
-            let shown: Vec<_> = differences(&live, &wanted)
-                .iter()
-                .map(ToString::to_string)
+            let found = differences(&live, &wanted).into_iter();
+            let shown: Vec<_> = found
+                .map(|c| format!("{}: {} > {}", c.field, c.from, c.to))
                 .collect();
             assert_eq!(shown, want);
         }
         check(json!({"a": 1, "b": 2}), json!({"a": 1}), &[]);
-        check(json!({"a": 1}), json!({"a": 2}), &["- a: 1\n+ a: 2"]);
-        check(json!({"a": 1}), json!({"b": {"c": "x"}}), &["+ b.c: \"x\""]);
+        check(json!({"a": 1}), json!({"a": 2}), &["a: 1 > 2"]);
+        check(json!({"a": 1}), json!({"b": {"c": "x"}}), &["b.c:  > \"x\""]);
         check(json!({"a": [{"x": 1, "y": 2}]}), json!({"a": [{"x": 1}]}), &[]);
         check(
             json!({"a": [{"x": 1}]}),
             json!({"a": [{"x": 2}]}),
-            &["- a[0].x: 1\n+ a[0].x: 2"],
+            &["a[0].x: 1 > 2"],
         );
-        check(json!({"a": [1, 2]}), json!({"a": [1]}), &["- a: [1,2]\n+ a: [1]"]);
-        check(json!({"a": {}}), json!({"a": []}), &["- a: {}\n+ a: []"]);
+        check(json!({"a": [1, 2]}), json!({"a": [1]}), &["a: [1,2] > [1]"]);
+        check(json!({"a": {}}), json!({"a": []}), &["a: {} > []"]);
         check(
             json!({"a": {"b": 1}}),
             json!({"a": {"b": null, "c": null}}),
-            &["- a.b: 1"],
+            &["a.b: 1 > "],
         );
         let annotated = json!({"annotations": {"example.com/a": "new"}});
-        let want = "- annotations[\"example.com/a\"]: \"old\"\n+ annotations[\"example.com/a\"]: \"new\"";
+        let want = "annotations[\"example.com/a\"]: \"old\" > \"new\"";
         check(
             json!({"annotations": {"example.com/a": "old"}}),
             annotated,

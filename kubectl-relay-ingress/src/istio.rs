@@ -70,7 +70,7 @@ pub(crate) fn objects(target: &Target, kinds: &Kinds) -> [(ObjectRef, Value); 2]
     let gateway_document = json!({
         "apiVersion": gateway.api_version,
         "kind": gateway.kind,
-        "metadata": target.metadata(),
+        "metadata": target.metadata(namespace),
         "spec": {
             "selector": target.selector,
             "servers": [{
@@ -83,7 +83,7 @@ pub(crate) fn objects(target: &Target, kinds: &Kinds) -> [(ObjectRef, Value); 2]
     let virtual_service_document = json!({
         "apiVersion": virtual_service.api_version,
         "kind": virtual_service.kind,
-        "metadata": target.metadata(),
+        "metadata": target.metadata(namespace),
         "spec": {
             "hosts": [host],
             "gateways": [format!("{namespace}/{name}")],

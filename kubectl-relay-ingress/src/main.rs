@@ -2,12 +2,17 @@
 //! the agents in other clusters.
 
 mod apply;
-mod change;
 mod cli;
 mod delete;
 mod diff;
+mod gateway_api;
+mod gateway_api_lint;
+mod ingress;
+mod intent;
 mod istio;
+mod istio_lint;
 mod lint;
+mod load_balancer;
 mod observe;
 mod route;
 mod run;

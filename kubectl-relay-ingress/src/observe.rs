@@ -14,8 +14,12 @@ use relay_shared::{
 use serde_json::Value;
 
 use crate::{
+    gateway_api,
+    ingress::{Ingress, joined},
     istio::{self, Kinds},
-    lint::{self, Ingress, Lint, joined},
+    istio_lint,
+    lint::Lint,
+    load_balancer,
     route::{Route, labels, reference},
     target::Relay,
 };
@@ -52,7 +56,7 @@ impl Istio {
         let mut found = Vec::new();
         let mut waiting: Vec<&Service> = Vec::new();
         for route in routes {
-            found.extend(lint::route(route, relay, service, &self.ingress));
+            found.extend(istio_lint::lint_route(route, relay, service, &self.ingress));
             waiting.extend(self.ingress.services(&route.selector));
         }
         waiting.dedup();
@@ -100,6 +104,29 @@ pub(crate) async fn istio(
     }))
 }
 
+/// Gateway API, as a cluster that serves it knows it.
+#[derive(Debug)]
+pub(crate) struct GatewayApi {
+    /// Every Gateway.
+    pub(crate) gateways: Vec<Value>,
+    /// Every TLSRoute.
+    pub(crate) routes: Vec<Value>,
+}
+
+/// Reads all Gateways and TLSRoutes; `None` where the cluster serves none.
+pub(crate) async fn gateway_api(cluster: &Cluster) -> Result<Option<GatewayApi>> {
+    let Some(kinds) = gateway_api::Kinds::among(&cluster.kinds(gateway_api::GROUP).await?) else {
+        return Ok(None);
+    };
+    let [gateways, routes] = [&kinds.gateway, &kinds.tls_route]
+        .map(async |kind| permitted(cluster.list_dynamic(kind, None, "").await));
+    let (gateways, routes) = join(gateways, routes).await;
+    Ok(Some(GatewayApi {
+        gateways: gateways?.unwrap_or_default(),
+        routes: routes?.unwrap_or_default(),
+    }))
+}
+
 /// The pods with any of these labels, or where none is ready, with a label `istio`;
 /// and the Services beside them.
 async fn backends(
@@ -137,7 +164,7 @@ async fn backends(
 pub(crate) async fn load_balancers(cluster: &Cluster, waiting: &[&Service]) -> Result<Vec<Lint>> {
     let waiting: Vec<_> = waiting
         .iter()
-        .filter(|service| lint::waits_for_load_balancer(service))
+        .filter(|service| load_balancer::is_waiting(service))
         .collect();
     if waiting.is_empty() {
         return Ok(Vec::new());
@@ -148,7 +175,7 @@ pub(crate) async fn load_balancers(cluster: &Cluster, waiting: &[&Service]) -> R
     };
     Ok(waiting
         .into_iter()
-        .filter_map(|service| lint::load_balancer(service, &nodes, &services))
+        .filter_map(|service| load_balancer::lint_expected(service, &nodes, &services))
         .collect())
 }
 

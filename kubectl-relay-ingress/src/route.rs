@@ -168,11 +168,13 @@ fn in_full(host: &str, namespace: &str) -> String {
     }
 }
 
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
+/// The items of a list; none where there is no list.
+pub(crate) fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn port(value: &Value) -> Option<u16> {
+/// A port's number.
+pub(crate) fn port(value: &Value) -> Option<u16> {
     u16::try_from(value.as_u64()?).ok()
 }
 

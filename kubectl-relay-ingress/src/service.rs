@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Service;
-use relay_shared::{Error, Result, relay};
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use relay_shared::{Error, Result, cluster::ObjectRef, relay};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -136,6 +136,32 @@ impl Patch {
 pub(crate) fn type_of(service: &Service) -> &str {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP")
+}
+
+/// Whether nothing outside its cluster can reach a Service.
+pub(crate) fn is_internal(service: &Service) -> bool {
+    !matches!(type_of(service), "LoadBalancer" | "NodePort")
+}
+
+/// The ports of a Service.
+pub(crate) fn ports(service: &Service) -> &[ServicePort] {
+    let spec = service.spec.as_ref();
+    spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
+}
+
+/// A port by name and number.
+pub(crate) fn shown(port: &ServicePort) -> String {
+    match &port.name {
+        Some(name) => format!("{name} ({})", port.port),
+        None => port.port.to_string(),
+    }
+}
+
+/// Names a Service.
+pub(crate) fn of(service: &Service) -> ObjectRef {
+    let [namespace, name] =
+        [&service.metadata.namespace, &service.metadata.name].map(|part| part.as_deref().unwrap_or_default());
+    ObjectRef::new::<Service>(namespace, name)
 }
 
 fn annotation<'a>(service: &'a Service, key: &str) -> Option<&'a str> {

@@ -1,5 +1,6 @@
 //! `status` and `lint`: what exposes the relay server now, and what is wrong with it.
 
+use futures::future::join;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     ExitCode, Result,
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::StatusArgs,
-    lint::{self, Lint, Severity},
+    gateway_api_lint,
+    lint::{Lint, Severity},
     observe,
     route::Route,
     service,
@@ -104,7 +106,13 @@ async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Resu
     if let Some((object, service)) = &found {
         ways.extend(through_service(cluster, object, service).await?);
     }
-    ways.extend(through_istio(cluster, &relay, service).await?);
+    let (istio, gateway_api) = join(
+        through_istio(cluster, &relay, service),
+        through_gateway_api(cluster, &relay, service),
+    )
+    .await;
+    ways.extend(istio?);
+    ways.extend(gateway_api?);
     Ok((relay, ways))
 }
 
@@ -144,7 +152,7 @@ async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Servic
         if let Some((entrance, port)) = entrance {
             let lookup = Lookup {
                 via: exposure::Via::Istio,
-                ..lookup(&lint::of(entrance), &lint::of(entrance), &port.to_string())
+                ..lookup(&service::of(entrance), &service::of(entrance), &port.to_string())
             };
             address_found = address(cluster, &lookup, &mut lints).await?;
         }
@@ -156,6 +164,25 @@ async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Servic
         });
     }
     Ok(ways)
+}
+
+async fn through_gateway_api(
+    cluster: &Cluster,
+    relay: &Relay,
+    service: Option<&Service>,
+) -> Result<Vec<Way>> {
+    let Some(seen) = observe::gateway_api(cluster).await? else {
+        return Ok(Vec::new());
+    };
+    let ways = gateway_api_lint::Way::all(&seen.gateways, &seen.routes, &relay.host)
+        .into_iter()
+        .map(|way| Way {
+            via: "gateway-api",
+            object: way.object(),
+            address: way.address(),
+            lints: way.lint(relay, service, true),
+        });
+    Ok(ways.collect())
 }
 
 fn lookup(service: &ObjectRef, ingress: &ObjectRef, port: &str) -> Lookup {

@@ -81,10 +81,10 @@ impl Target {
     }
 
     /// The metadata of an object that leads to the relay server.
-    pub(crate) fn metadata(&self) -> Value {
+    pub(crate) fn metadata(&self, namespace: &str) -> Value {
         json!({
             "name": self.name,
-            "namespace": self.namespace,
+            "namespace": namespace,
             "labels": {
                 MANAGED_BY: MANAGER,
                 RELAY_NAMESPACE: self.relay.service.namespace(),

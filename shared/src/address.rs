@@ -21,7 +21,7 @@ pub struct Address {
 impl Address {
     /// An address, unless the host is neither an IP nor a DNS name, or the port
     /// is not between 1 and 65535: what a status says is not to be trusted.
-    fn new(host: &str, port: i32) -> Option<Self> {
+    pub fn new(host: &str, port: i32) -> Option<Self> {
         let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
         let dns = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         let named = !host.is_empty() && host.len() <= 253 && host.chars().all(dns) && !host.starts_with('-');

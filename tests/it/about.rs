@@ -44,7 +44,7 @@ fn kubectl_completes_from_the_command_the_kubeconfig_and_the_cluster() {
     check(&["relay-certs", "in"], &["init", ":4"]);
     check(
         &["relay-ingress", "apply", "--via", ""],
-        &["loadbalancer", "nodeport", "istio", ":4"],
+        &["loadbalancer", "nodeport", "istio", "gateway-api", "auto", ":4"],
     );
     check(&["relay-address", "--via=s"], &["--via=service", ":4"]);
     check(

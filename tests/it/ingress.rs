@@ -3,6 +3,7 @@
 use relay_tests::{ControlPlane, Shell, Transcript, fixtures};
 use serde_json::{Value, json};
 
+mod gateway_api;
 mod live;
 
 #[track_caller]
@@ -180,14 +181,15 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
     let balanced = apply(&shell, "mgmt", &namespace, &internal);
     let object = format!("service {namespace}/enterprise-networking");
     let start = format!(
-        "{object} changes:\n  \
-         - metadata.annotations[\"example.com/scope\"]: \"all\"\n  \
-         + metadata.annotations[\"example.com/scope\"]: \"internal\"\n  \
-         + metadata.annotations[\"kubectl-relay-ingress/changed\"]: "
+        "context \"mgmt\", {object} changes:\n  \
+         metadata.annotations[\"example.com/scope\"]  "
     );
     assert!(balanced.success().stderr.starts_with(&start), "{balanced}");
     balanced
-        .complains("\n  - spec.type: \"ClusterIP\"\n  + spec.type: \"LoadBalancer\"\n")
+        .complains("from \"all\"\n")
+        .complains("to \"internal\"\n  metadata.annotations[\"kubectl-relay-ingress/changed\"]   new ")
+        .complains("from \"ClusterIP\"\n")
+        .complains("to \"LoadBalancer\"\n")
         .complains(&format!(
             "note: {object} belongs to Helm release \"gloo-mesh\", whose next upgrade or sync sets its type back\n  \
              hint: make it stay with the Helm value \
@@ -474,7 +476,7 @@ fn another_managers_fields_are_never_overwritten() {
     forced
         .success()
         .prints("gateway.networking.istio.io/gloo-mesh-ingress          configured")
-        .complains("  - spec.servers[0].hosts[0]: \"theirs.example.com\"\n");
+        .complains("from \"theirs.example.com\"\n");
     let [ours, _] = documents("enterprise-networking", &namespace, 9900);
     let taken = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
     assert_eq!(taken["spec"], ours["spec"]);

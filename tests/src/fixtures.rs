@@ -261,12 +261,35 @@ pub fn install_istio_crds(shell: &Shell, context: &str) {
         .get_or_init(istio_crds)
         .as_ref()
         .unwrap_or_else(|err| panic!("{err}"));
+    let kinds = "gateways.networking.istio.io,virtualservices.networking.istio.io";
+    install(shell, context, definitions, kinds);
+}
+
+/// Makes a cluster serve Gateway API's Gateway and TLSRoute.
+///
+/// # Panics
+///
+/// If its module is neither in Go's module cache nor to be downloaded.
+#[track_caller]
+pub fn install_gateway_api_crds(shell: &Shell, context: &str) {
+    static DEFINITIONS: OnceLock<Result<String, String>> = OnceLock::new();
+    let definitions = DEFINITIONS
+        .get_or_init(gateway_api_crds)
+        .as_ref()
+        .unwrap_or_else(|err| panic!("{err}"));
+    let kinds =
+        ["gatewayclasses", "gateways", "tlsroutes"].map(|kind| format!("{kind}.gateway.networking.k8s.io"));
+    install(shell, context, definitions, &kinds.join(","));
+}
+
+/// Applies definitions and waits until their kinds are served.
+#[track_caller]
+fn install(shell: &Shell, context: &str, definitions: &str, kinds: &str) {
     // Too long for the annotation of a client-side apply.
     let apply = ["--context", context, "apply", "--server-side", "--filename", "-"];
     shell.stdin(definitions).kubectl(&apply).success();
 
     let deadline = Instant::now() + Duration::from_secs(30);
-    let kinds = "gateways.networking.istio.io,virtualservices.networking.istio.io";
     loop {
         let listed = shell.kubectl(&["--context", context, "get", kinds, "--all-namespaces"]);
         if listed.code == Some(0) {
@@ -274,7 +297,7 @@ pub fn install_istio_crds(shell: &Shell, context: &str) {
         }
         assert!(
             Instant::now() < deadline,
-            "Istio's definitions are applied but not served:\n{listed}"
+            "definitions are applied but not served:\n{listed}"
         );
         thread::sleep(Duration::from_millis(100));
     }
@@ -283,24 +306,13 @@ pub fn install_istio_crds(shell: &Shell, context: &str) {
 /// Reads the definitions from Istio's module, of the version in `tests/istio`;
 /// Go downloads it when it has to, and checks it against go.sum.
 fn istio_crds() -> Result<String, String> {
-    let output = Command::new("go")
-        .current_dir(binaries::workspace().join("tests/istio"))
-        .args([
-            "list",
-            "-mod=readonly",
-            "-f",
-            "{{.Dir}}",
-            "istio.io/istio/manifests",
-        ])
-        .output()
-        .map_err(|err| format!("failed to run go, which finds Istio's definitions: {err}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "failed to find Istio's module: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
-    }
-    let manifests = String::from_utf8_lossy(&output.stdout);
+    let manifests = go(&[
+        "list",
+        "-mod=readonly",
+        "-f",
+        "{{.Dir}}",
+        "istio.io/istio/manifests",
+    ])?;
     let path = Path::new(manifests.trim_end()).join("charts/base/files/crd-all.gen.yaml");
     let all =
         fs::read_to_string(&path).map_err(|err| format!("failed to read `{}`: {err}", path.display()))?;
@@ -313,6 +325,37 @@ fn istio_crds() -> Result<String, String> {
         _ => Err(format!(
             "`{}` does not define Gateway and VirtualService once each",
             path.display()
+        )),
+    }
+}
+
+/// Reads the definitions from the module of Gateway API that Istio requires.
+fn gateway_api_crds() -> Result<String, String> {
+    let module = go(&["mod", "download", "-json", "sigs.k8s.io/gateway-api"])?;
+    let module: Value = serde_json::from_str(&module).map_err(|err| format!("go prints no JSON: {err}"))?;
+    let directory = Path::new(module["Dir"].as_str().unwrap_or_default()).join("config/crd/standard");
+    let definitions = ["gatewayclasses", "gateways", "tlsroutes"].map(|kind| {
+        let path = directory.join(format!("gateway.networking.k8s.io_{kind}.yaml"));
+        fs::read_to_string(&path).map_err(|err| format!("failed to read `{}`: {err}", path.display()))
+    });
+    Ok(definitions
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?
+        .join("\n---\n"))
+}
+
+/// What go says about the modules of `tests/istio`.
+fn go(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("go")
+        .current_dir(binaries::workspace().join("tests/istio"))
+        .args(arguments)
+        .output()
+        .map_err(|err| format!("failed to run go, which finds the definitions: {err}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!(
+            "failed to find a module: {}",
+            String::from_utf8_lossy(&output.stderr)
         )),
     }
 }

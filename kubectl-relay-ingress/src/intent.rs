@@ -5,29 +5,25 @@ use relay_shared::{
     cluster::{Conflicts, ObjectRef},
     manifest::Manifest,
     owner::Owner,
-    plan::{Action, Presence, Step},
-    terminal,
+    plan::{Action, Change, Presence, Step},
 };
 use serde_json::Value;
 
 use crate::{
-    diff::{Difference, differences},
+    diff::differences,
     service,
     target::{MANAGED_BY, MANAGER},
 };
 
-/// A step, what it changes, and the object as it will be.
+/// A step, the object as it will be, and what its user should know.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct Intent {
     pub(crate) step: Step,
     pub(crate) document: Value,
-    /// Empty for what is created, and for what stays.
-    differences: Vec<Difference>,
-    /// What the user should know about it.
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
-impl Change {
+impl Intent {
     /// Applies an object of ours, unless all of it is there.
     ///
     /// One that somebody else made is not made ours by agreeing with it, nor by
@@ -51,10 +47,7 @@ impl Change {
             true => Action::Unchanged,
             false => Action::Apply(Manifest::new(document.clone()), Presence::Present, conflicts),
         };
-        Self {
-            differences,
-            ..Self::new(object, action, document)
-        }
+        Self::changing(object, action, differences, document)
     }
 
     /// Patches the relay server's Service, and says who may not like it.
@@ -68,34 +61,28 @@ impl Change {
             (Owner::Program(owner), Some(spec)) => Some(reverted(&object, live, &owner, &spec["type"])),
             _ => None,
         };
+        let changes = differences(&before, &patch);
+        let action = Action::Merge(Manifest::new(patch));
         Self {
-            differences: differences(&before, &patch),
             note,
-            ..Self::new(object, Action::Merge(Manifest::new(patch)), document)
+            ..Self::changing(object, action, changes, document)
         }
     }
 
     /// A step that needs no more words than its report.
     pub(crate) fn new(object: ObjectRef, action: Action, document: Value) -> Self {
-        Self {
-            step: Step::new(object, action),
-            document,
-            differences: Vec::new(),
-            note: None,
-        }
+        Self::changing(object, action, Vec::new(), document)
     }
 
-    /// Tells what will change, before it does.
-    pub(crate) fn tell(&self) {
-        if !self.differences.is_empty() {
-            terminal::story(&format!("{} changes:", self.step.object));
-        }
-        let shown: Vec<_> = self.differences.iter().map(ToString::to_string).collect();
-        for line in shown.join("\n").lines() {
-            terminal::story(&format!("  {line}"));
-        }
-        if let Some(note) = &self.note {
-            terminal::story(note);
+    fn changing(object: ObjectRef, action: Action, changes: Vec<Change>, document: Value) -> Self {
+        Self {
+            step: Step {
+                object,
+                action,
+                changes,
+            },
+            document,
+            note: None,
         }
     }
 }
@@ -125,14 +112,6 @@ fn reverted(object: &ObjectRef, live: &Service, owner: &str, type_: &Value) -> S
     )
 }
 
-/// The steps and the documents of changes.
-pub(crate) fn unzip(changes: Vec<Change>) -> (Vec<Step>, Vec<Value>) {
-    changes
-        .into_iter()
-        .map(|change| (change.step, change.document))
-        .unzip()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -151,8 +130,8 @@ mod tests {
             applied: Option<(Presence, bool)>,
         ) {
             let object = ObjectRef::new::<Service>("ns", "g");
-            let change = Change::apply(object, live, wanted.clone(), conflicts);
-            let got = match change.step.action {
+            let intent = Intent::apply(object, live, wanted.clone(), conflicts);
+            let got = match intent.step.action {
                 Action::Apply(manifest, presence, _) => Some((
                     presence,
                     manifest.shown()["metadata"]["labels"][MANAGED_BY] == MANAGER,

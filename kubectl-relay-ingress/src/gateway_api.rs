@@ -1,0 +1,166 @@
+//! The Gateway and the TLSRoute that lead agents through a gateway of Gateway API's,
+//! TLS untouched. A Gateway is a gateway of its own, which its class brings up.
+//!
+//! The route lives beside the relay server, so that it needs no ReferenceGrant to lead
+//! to its Service; a Gateway elsewhere takes routes from there.
+
+use kube::api::ApiResource;
+use relay_shared::{Error, Result, cluster::ObjectRef};
+use serde_json::{Value, json};
+
+use crate::target::Target;
+
+/// Gateway API's group.
+pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
+
+/// The name of the listener.
+const LISTENER: &str = "relay";
+
+/// The kinds of object, in the versions that the cluster serves.
+#[derive(Debug, Clone)]
+pub(crate) struct Kinds {
+    pub(crate) class: ApiResource,
+    pub(crate) gateway: ApiResource,
+    pub(crate) tls_route: ApiResource,
+}
+
+impl Kinds {
+    /// The three among all kinds that a cluster serves of [`GROUP`].
+    pub(crate) fn among(kinds: &[ApiResource]) -> Option<Self> {
+        let named = |name: &str| kinds.iter().find(|kind| kind.kind == name).cloned();
+        Some(Self {
+            class: named("GatewayClass")?,
+            gateway: named("Gateway")?,
+            tls_route: named("TLSRoute")?,
+        })
+    }
+
+    /// The versions of the newest release.
+    pub(crate) fn newest() -> Self {
+        let kind = |kind: &str, plural: &str| ApiResource {
+            group: GROUP.to_owned(),
+            version: "v1".to_owned(),
+            api_version: format!("{GROUP}/v1"),
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        };
+        Self {
+            class: kind("GatewayClass", "gatewayclasses"),
+            gateway: kind("Gateway", "gateways"),
+            tls_route: kind("TLSRoute", "tlsroutes"),
+        }
+    }
+}
+
+/// A cluster without Gateway API, or one whose TLSRoute is not installed.
+pub(crate) fn not_served() -> Error {
+    Error::new("the cluster does not serve Gateway API's Gateway and TLSRoute").hint(
+        "install Gateway API 1.5, or the experimental channel of an older one, or expose the relay server \
+         by `kubectl relay-ingress apply --via loadbalancer`",
+    )
+}
+
+/// The class that is asked for, or else the only one there is.
+///
+/// # Errors
+/// If it does not exist, or none was named and there is not exactly one.
+pub(crate) fn class(named: Option<&str>, classes: &[Value]) -> Result<String> {
+    let names: Vec<_> = classes
+        .iter()
+        .filter_map(|class| class["metadata"]["name"].as_str())
+        .collect();
+    let listed = names.join(", ");
+    match (named, names.as_slice()) {
+        (Some(named), names) if names.contains(&named) => Ok(named.to_owned()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (_, []) => Err(
+            Error::new("there is no GatewayClass, so nothing would bring a Gateway up")
+                .hint("install an implementation of Gateway API, such as Istio"),
+        ),
+        (Some(named), _) => Err(Error::usage(format!("there is no GatewayClass {named:?}"))
+            .hint(format!("choose with --gateway-class: {listed}"))),
+        (None, _) => Err(Error::usage("there is more than one GatewayClass")
+            .hint(format!("choose with --gateway-class: {listed}"))),
+    }
+}
+
+/// The two objects, in the order they are shown.
+pub(crate) fn objects(target: &Target, class: &str, kinds: &Kinds) -> [(ObjectRef, Value); 2] {
+    let Target {
+        relay,
+        port,
+        namespace,
+        name,
+        ..
+    } = target;
+    let (host, relay_namespace) = (&relay.host, relay.service.namespace());
+    let from = match namespace == relay_namespace {
+        true => json!({ "from": "Same" }),
+        false => json!({
+            "from": "Selector",
+            "selector": { "matchLabels": { "kubernetes.io/metadata.name": relay_namespace } },
+        }),
+    };
+    let gateway = json!({
+        "apiVersion": kinds.gateway.api_version,
+        "kind": kinds.gateway.kind,
+        "metadata": target.metadata(namespace),
+        "spec": {
+            "gatewayClassName": class,
+            "listeners": [{
+                "name": LISTENER,
+                "port": port,
+                "protocol": "TLS",
+                "hostname": host,
+                "tls": { "mode": "Passthrough" },
+                "allowedRoutes": { "namespaces": from, "kinds": [{ "kind": kinds.tls_route.kind }] },
+            }],
+        },
+    });
+    let tls_route = json!({
+        "apiVersion": kinds.tls_route.api_version,
+        "kind": kinds.tls_route.kind,
+        "metadata": target.metadata(relay_namespace),
+        "spec": {
+            "parentRefs": [{ "name": name, "namespace": namespace, "sectionName": LISTENER }],
+            "hostnames": [host],
+            "rules": [{ "backendRefs": [{ "name": relay.service.service(), "port": relay.port }] }],
+        },
+    });
+    [
+        (
+            ObjectRef::dynamic(kinds.gateway.clone(), namespace, name),
+            gateway,
+        ),
+        (
+            ObjectRef::dynamic(kinds.tls_route.clone(), relay_namespace, name),
+            tls_route,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_shared::ExitCode;
+
+    use super::*;
+
+    #[test]
+    fn a_class_is_chosen_where_there_is_a_choice() {
+        #[track_caller]
+        fn check(named: Option<&str>, classes: &[&str], want: Result<&str, ExitCode>) {
+            let classes: Vec<_> = classes
+                .iter()
+                .map(|name| json!({ "metadata": { "name": name } }))
+                .collect();
+            let got = class(named, &classes).map_err(|error| error.exit_code());
+            assert_eq!(got, want.map(str::to_owned));
+        }
+        check(None, &["istio"], Ok("istio"));
+        check(Some("istio"), &["eg", "istio"], Ok("istio"));
+        check(None, &["eg", "istio"], Err(ExitCode::Usage));
+        check(Some("other"), &["eg"], Err(ExitCode::Usage));
+        check(None, &[], Err(ExitCode::Failed));
+        check(Some("istio"), &[], Err(ExitCode::Failed));
+    }
+}

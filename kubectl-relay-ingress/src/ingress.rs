@@ -1,0 +1,100 @@
+//! What a cluster says about its Istio ingress gateways: their pods, and the Services
+//! that lead to them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use relay_shared::address::is_ready_pod;
+use serde_json::Value;
+
+use crate::{
+    route::Route,
+    service::{is_internal, ports},
+};
+
+/// What a cluster says about its ingress gateways.
+#[derive(Debug, Default)]
+pub(crate) struct Ingress {
+    /// Every Gateway.
+    pub(crate) gateways: Vec<Value>,
+    /// Every pod that carries the selector of a route, and where none is ready, every
+    /// pod that has a label `istio`; `None` where they may not be read.
+    pub(crate) pods: Option<Vec<Pod>>,
+    /// The Services in the namespaces of these pods.
+    pub(crate) services: Vec<Service>,
+}
+
+impl Ingress {
+    /// The Services that lead to ready pods with these labels.
+    pub(crate) fn services(&self, selector: &BTreeMap<String, String>) -> Vec<&Service> {
+        let pods: Vec<_> = self.ready_pods(selector).collect();
+        let services = self.services.iter().filter(|service| {
+            let selects = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            selects.is_some_and(|selects| {
+                let leads_to = |pod: &&Pod| {
+                    pod.metadata.namespace == service.metadata.namespace && carries(pod, selects)
+                };
+                !selects.is_empty() && pods.iter().any(leads_to)
+            })
+        });
+        services.collect()
+    }
+
+    /// The Service through which a route is entered, rather one that the outside
+    /// reaches, and its port.
+    pub(crate) fn entrance(&self, route: &Route) -> Option<(&Service, i32)> {
+        let services = self.services(&route.selector).into_iter();
+        let entrances = services.filter_map(|service| Some((service, port_to(service, route.port)?)));
+        entrances.min_by_key(|(service, _)| is_internal(service))
+    }
+
+    pub(crate) fn ready_pods<'a>(
+        &'a self,
+        selector: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a Pod> {
+        let pods = self.pods.iter().flatten();
+        pods.filter(move |pod| is_ready_pod(pod) && carries(pod, selector))
+    }
+
+    /// Whether two selectors have a ready pod in common.
+    pub(crate) fn overlap(&self, one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+        match self.pods {
+            Some(_) => self.ready_pods(one).any(|pod| carries(pod, other)),
+            None => one == other || other.is_empty(),
+        }
+    }
+}
+
+/// The port of a Service that leads to a server of a Gateway: a server listens at the
+/// target of the port that has its number, or else at its number.
+fn port_to(service: &Service, server: u16) -> Option<i32> {
+    let wanted = i32::from(server);
+    let ports = ports(service);
+    let same = ports.iter().find(|port| port.port == wanted);
+    let found = same.or_else(|| {
+        ports
+            .iter()
+            .find(|port| port.target_port == Some(IntOrString::Int(wanted)))
+    });
+    found.map(|port| port.port)
+}
+
+/// Whether a pod has labels.
+pub(crate) fn carries(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    selector
+        .iter()
+        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+/// Labels as kubectl writes them.
+pub(crate) fn joined(selector: &BTreeMap<String, String>) -> String {
+    let labels: Vec<_> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.join(",")
+}
