@@ -134,6 +134,30 @@ impl Certificate {
         known.collect()
     }
 
+    /// What it is to be used for by those that look at extended key usages; nothing
+    /// if it is for anything.
+    pub(crate) fn usages(&self) -> Vec<&'static str> {
+        let x509 = self.x509();
+        let usage = x509.extended_key_usage().ok().flatten();
+        let Some(usage) = usage.map(|usage| usage.value) else {
+            return Vec::new();
+        };
+        let known = [
+            (usage.any, "any"),
+            (usage.server_auth, "server"),
+            (usage.client_auth, "client"),
+        ];
+        let mut usages: Vec<_> = known
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, name)| name)
+            .collect();
+        if usages.is_empty() {
+            usages.push("other");
+        }
+        usages
+    }
+
     /// What kind of key it is for.
     pub(crate) fn key_kind(&self) -> KeyKind {
         KeyKind::of(self.x509().public_key())

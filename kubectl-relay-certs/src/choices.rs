@@ -15,22 +15,38 @@ use crate::{
     secrets::Role,
 };
 
-/// Keys, names and lifetimes of what is issued. Flattened into the commands that
-/// issue.
-#[derive(Debug, Clone, Args)]
+/// Kind of the keys, and names: what a request for a certificate says, too.
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Certificates that are made")]
-pub(crate) struct ChoiceArgs {
+pub(crate) struct RequestArgs {
     /// Kind of the keys that are made [default: rsa]
     #[arg(long, value_name = "ALGORITHM")]
     key_algorithm: Option<KeyAlgorithm>,
 
+    /// Bits of the server's and the signing RSA key: 2048, 3072 or 4096 [default: 2048]
+    #[arg(long, value_name = "BITS", value_parser = bits)]
+    key_size: Option<Bits>,
+
+    /// One more DNS name or IP address of the server; repeatable, takes commas
+    #[arg(long = "san", value_name = "NAME", value_delimiter = ',', value_parser = alternative)]
+    names: Vec<SanType>,
+
+    /// Leave out the page's name *.NAMESPACE, which Go accepts and OpenSSL refuses
+    #[arg(long)]
+    no_wildcard: bool,
+}
+
+/// Keys, names and lifetimes of what is issued. Flattened into the commands that
+/// issue.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Certificates that are made")]
+pub(crate) struct ChoiceArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+
     /// Bits of the root's RSA key: 2048, 3072 or 4096 [default: 4096]
     #[arg(long, value_name = "BITS", value_parser = bits)]
     root_key_size: Option<Bits>,
-
-    /// Bits of the other RSA keys: 2048, 3072 or 4096 [default: 2048]
-    #[arg(long, value_name = "BITS", value_parser = bits)]
-    key_size: Option<Bits>,
 
     /// How long the root is valid, in hours, days or years: 24h, 90d, 10y [default: 3650d]
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
@@ -43,14 +59,6 @@ pub(crate) struct ChoiceArgs {
     /// How long the signing certificate is valid, but no longer than its issuer [default: 3650d]
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     signing_lifetime: Option<Duration>,
-
-    /// One more DNS name or IP address of the server; repeatable, takes commas
-    #[arg(long = "san", value_name = "NAME", value_delimiter = ',', value_parser = alternative)]
-    names: Vec<SanType>,
-
-    /// Leave out the page's name *.NAMESPACE, which Go accepts and OpenSSL refuses
-    #[arg(long)]
-    no_wildcard: bool,
 }
 
 /// A kind of key.
@@ -69,14 +77,28 @@ pub(crate) struct Choices {
     args: ChoiceArgs,
 }
 
+impl RequestArgs {
+    /// What was chosen, for a host.
+    ///
+    /// # Errors
+    /// If the choices contradict each other.
+    pub(crate) fn of(&self, host: RelayHost) -> Result<Choices> {
+        let args = ChoiceArgs {
+            request: self.clone(),
+            ..ChoiceArgs::default()
+        };
+        args.of(host)
+    }
+}
+
 impl ChoiceArgs {
     /// What was chosen, for a host.
     ///
     /// # Errors
     /// If the choices contradict each other.
     pub(crate) fn of(&self, host: RelayHost) -> Result<Choices> {
-        let sized = self.root_key_size.is_some() || self.key_size.is_some();
-        if sized && self.key_algorithm == Some(KeyAlgorithm::EcdsaP256) {
+        let sized = self.root_key_size.is_some() || self.request.key_size.is_some();
+        if sized && self.request.key_algorithm == Some(KeyAlgorithm::EcdsaP256) {
             return Err(Error::usage("--key-size and --root-key-size are for RSA keys")
                 .hint("leave them out, as a P-256 key has one size, or ask for --key-algorithm rsa"));
         }
@@ -88,10 +110,16 @@ impl ChoiceArgs {
 }
 
 impl Choices {
+    /// Nothing is chosen.
+    pub(crate) fn none(host: RelayHost) -> Self {
+        let args = ChoiceArgs::default();
+        Self { host, args }
+    }
+
     /// What kind of key a certificate is issued to.
     pub(crate) fn algorithm(&self, role: Role) -> Algorithm {
         let (asked, page) = self.size(role);
-        match self.args.key_algorithm {
+        match self.args.request.key_algorithm {
             Some(KeyAlgorithm::EcdsaP256) => Algorithm::EcdsaP256,
             Some(KeyAlgorithm::Rsa) | None => Algorithm::Rsa(asked.unwrap_or(page)),
         }
@@ -113,15 +141,36 @@ impl Choices {
         match role {
             Role::Root => Names::root(namespace),
             Role::Signing => Names::signing(namespace),
-            Role::Server => Names::server(&self.host, &self.args.names, !self.args.no_wildcard),
+            Role::Server => Names::server(
+                &self.host,
+                &self.args.request.names,
+                !self.args.request.no_wildcard,
+            ),
         }
     }
 
     /// In what a certificate is not as it was asked for, as the end of a sentence
     /// about it. What was not asked for may be anything.
     pub(crate) fn contradiction(&self, role: Role, certificate: &Certificate) -> Option<String> {
-        let kind = certificate.key_kind();
-        let key = match (self.args.key_algorithm, self.size(role).0, kind) {
+        if let Some(what) = self.contradiction_of_key(role, certificate.key_kind()) {
+            return Some(what);
+        }
+        if role != Role::Server {
+            return None;
+        }
+        let names = certificate.alternatives();
+        if let Some(missing) = self.args.request.names.iter().find(|name| !names.contains(name)) {
+            let missing = shown(missing);
+            return Some(format!("is not for {missing}, and --san {missing} was asked for"));
+        }
+        let wildcard = format!("*.{}", self.host.namespace());
+        (self.args.request.no_wildcard && certificate.dns_names().contains(&wildcard))
+            .then(|| format!("has the name {wildcard}, and --no-wildcard was asked for"))
+    }
+
+    /// The same of a key alone.
+    pub(crate) fn contradiction_of_key(&self, role: Role, kind: KeyKind) -> Option<String> {
+        let asked = match (self.args.request.key_algorithm, self.size(role).0, kind) {
             (Some(KeyAlgorithm::EcdsaP256), _, KeyKind::Ecdsa("P-256")) => None,
             (Some(KeyAlgorithm::EcdsaP256), ..) => Some("--key-algorithm ecdsa-p256"),
             (_, Some(bits), KeyKind::Rsa(has)) if bits.count() == has => None,
@@ -130,28 +179,15 @@ impl Choices {
             (_, None, KeyKind::Rsa(_)) => None,
             (Some(KeyAlgorithm::Rsa), None, _) => Some("--key-algorithm rsa"),
             (None, None, _) => None,
-        };
-        if let Some(asked) = key {
-            return Some(format!("has a key of kind {kind}, and {asked} was asked for"));
-        }
-        if role != Role::Server {
-            return None;
-        }
-        let names = certificate.alternatives();
-        if let Some(missing) = self.args.names.iter().find(|name| !names.contains(name)) {
-            let missing = shown(missing);
-            return Some(format!("is not for {missing}, and --san {missing} was asked for"));
-        }
-        let wildcard = format!("*.{}", self.host.namespace());
-        (self.args.no_wildcard && certificate.dns_names().contains(&wildcard))
-            .then(|| format!("has the name {wildcard}, and --no-wildcard was asked for"))
+        }?;
+        Some(format!("has a key of kind {kind}, and {asked} was asked for"))
     }
 
     /// What was asked for, and what is on the page.
     fn size(&self, role: Role) -> (Option<Bits>, Bits) {
         match role {
             Role::Root => (self.args.root_key_size, Bits::Rsa4096),
-            Role::Server | Role::Signing => (self.args.key_size, Bits::Rsa2048),
+            Role::Server | Role::Signing => (self.args.request.key_size, Bits::Rsa2048),
         }
     }
 }

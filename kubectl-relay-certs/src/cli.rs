@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use relay_shared::{
     Error, Result,
     about::About,
     args::{self, ClusterArgs, DryRun, ServiceArgs},
-    output::{ReportOutput, TableOutput},
+    output::{ObjectOutput, ReportOutput, TableOutput},
     relay,
     remotes::RemoteArgs,
 };
 use time::Duration;
 
 use crate::{
-    choices::{self, ChoiceArgs},
+    choices::{self, ChoiceArgs, RequestArgs},
     own::{BroughtArgs, CaArgs},
     password::RootKeyArgs,
     secrets::Role,
@@ -61,6 +61,45 @@ Examples:
   # From your own CA
   kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt --ca-key ca.key")]
     Generate(Box<GenerateArgs>),
+
+    /// Ask an outside CA for the server's and the signing certificate
+    #[command(after_help = "\
+Examples:
+  # Keys and requests; the keys stay in the directory
+  kubectl relay-certs csr --pki-dir relay-pki
+
+  # Place what the CA has answered, each with the intermediates above it
+  kubectl relay-certs init --context mgmt --ca-cert root.crt \\
+    --server-cert server.crt --server-key relay-pki/relay-server-tls.key \\
+    --signing-cert signing.crt --signing-key relay-pki/relay-tls-signing.key")]
+    Csr(CsrArgs),
+
+    /// Print the secrets of a kind of cluster, for who keeps them in a repository
+    #[command(after_help = "\
+Examples:
+  # What every remote gets: no key is in it
+  kubectl relay-certs manifests --for remote --pki-dir relay-pki
+
+  # Whole files, keys included, readable by you alone
+  kubectl relay-certs manifests --for management --pki-dir relay-pki \\
+    --output-dir secrets")]
+    Manifests(Box<ManifestsArgs>),
+
+    /// Show certificates in files or in a secret, and what is wrong with them
+    #[command(after_help = "\
+Examples:
+  # A PKI directory
+  kubectl relay-certs inspect relay-pki
+
+  # A secret of the management cluster
+  kubectl relay-certs inspect --context mgmt --secret relay-server-tls-secret
+
+  # What a CA has answered, before it is placed
+  kubectl relay-certs inspect server.crt --key server.key --ca-cert root.crt
+
+Exits with 3 if anything is wrong, and with 4 if anything ends soon. What the relay
+accepts and others refuse is a warning.")]
+    Inspect(InspectArgs),
 
     /// Check the certificates of every cluster
     #[command(after_help = "\
@@ -154,6 +193,91 @@ pub(crate) struct StatusArgs {
 
     #[command(flatten)]
     pub(crate) names: SecretNames,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CsrArgs {
+    /// Directory that keeps the requests and their keys
+    #[arg(long, value_name = "DIR", default_value = "relay-pki", value_hint = ValueHint::DirPath)]
+    pub(crate) pki_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestsArgs {
+    /// Kind of cluster
+    #[arg(long = "for", value_name = "KIND")]
+    pub(crate) kind: ClusterKind,
+
+    /// Directory that keeps the certificates and their keys
+    #[arg(long, value_name = "DIR", default_value = "relay-pki", value_hint = ValueHint::DirPath)]
+    pub(crate) pki_dir: PathBuf,
+
+    /// Write a file for each secret, keys included, into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["output", "show_keys"])]
+    pub(crate) output_dir: Option<PathBuf>,
+
+    /// Print keys, too, instead of <redacted>
+    #[arg(long)]
+    pub(crate) show_keys: bool,
+
+    #[command(flatten)]
+    pub(crate) output: ObjectOutput,
+
+    #[command(flatten)]
+    pub(crate) names: SecretNames,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    #[command(flatten)]
+    pub(crate) ca: CaArgs,
+
+    #[command(flatten)]
+    pub(crate) brought: BroughtArgs,
+}
+
+/// What a cluster is in the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterKind {
+    /// It has the relay server
+    Management,
+    /// It has an agent
+    Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Files of certificates, or PKI directories
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "secret")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Secret to look into, in the management cluster
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret: Option<String>,
+
+    /// File with the key of the certificate
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+
+    /// File with what peers trust [default: the roots among what is shown]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca_cert: Option<PathBuf>,
+
+    /// Exit with 4 if anything ends within this time
+    #[arg(long, value_name = "TIME", default_value = "60d", value_parser = choices::lifetime)]
+    pub(crate) expires_within: Duration,
+
+    #[command(flatten)]
+    pub(crate) output: TableOutput,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,

@@ -133,6 +133,72 @@ pub(crate) fn write(directory: &Path, material: &Material, root_key: &RootKey) -
     Ok(written)
 }
 
+/// A request to an outside CA, and the key that it is for.
+pub(crate) struct Request {
+    pub(crate) role: Role,
+    pub(crate) key: PrivateKey,
+    pub(crate) pem: String,
+}
+
+/// Writes requests and their keys, as [`write`] does.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn write_requests(directory: &Path, requests: &[Request]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for Request { role, key, pem } in requests {
+        files.push((key_path(directory, *role), key.pem().clone()));
+        files.push((request_path(directory, *role), Zeroizing::new(pem.clone())));
+    }
+    files.retain(|(path, _)| !path.exists());
+    write_whole(directory, &files)
+}
+
+/// Writes files that nobody else may read into a directory; one that holds the same
+/// already is left alone. Returns the names of those that are new.
+///
+/// # Errors
+/// If a file cannot be written, or holds something else.
+pub(crate) fn write_whole(directory: &Path, files: &[(PathBuf, Zeroizing<String>)]) -> Result<Vec<PathBuf>> {
+    let failed = |path: &Path, e: io::Error| Error::new(format!("cannot write {}: {e}", path.display()));
+    let mut new = Vec::new();
+    for (path, content) in files {
+        match fs::read(path).map(Zeroizing::new) {
+            Ok(there) if *there == content.as_bytes() => {}
+            Ok(_) => {
+                return Err(
+                    Error::new(format!("{} is there and holds something else", path.display()))
+                        .hint("no file is ever overwritten, and nothing was written; move it away"),
+                );
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => new.push((path, content)),
+            Err(e) => return Err(failed(path, e)),
+        }
+    }
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    create(directory).map_err(|e| failed(directory, e))?;
+    for (path, content) in &new {
+        write_new(path, content.as_bytes()).map_err(|e| failed(path, e))?;
+    }
+    sync(directory).map_err(|e| failed(directory, e))?;
+    Ok(new.into_iter().map(|(path, _)| path.clone()).collect())
+}
+
+/// Reads a request; `None` where there is no such file.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read_request(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_as(path, HINT, |text| Ok(text.to_vec()))
+}
+
+/// Where a directory keeps a role's request to an outside CA.
+pub(crate) fn request_path(directory: &Path, role: Role) -> PathBuf {
+    directory.join(format!("{}.csr", role.stem()))
+}
+
 /// Reads the certificates of a file; `None` where there is no such file.
 ///
 /// # Errors

@@ -172,14 +172,7 @@ impl Authority {
         server_extensions(&mut params, names, &key);
         let chain = self.issue(params, &key, now)?;
         let host = chain.leaf().dns_names().into_iter().next().unwrap_or_default();
-        let purpose = Purpose::Server { host: &host };
-        checked(&soundness::of_chain(
-            &chain,
-            Some(&key),
-            &self.certificates,
-            purpose,
-            now,
-        ))?;
+        self.check(&chain, &key, Purpose::Server { host: &host }, now)?;
         Ok(Server { chain, key })
     }
 
@@ -194,15 +187,19 @@ impl Authority {
         let mut params = params(names, lifetime, now)?;
         signing_extensions(&mut params);
         let chain = self.issue(params, &key, now)?;
-        let trusted = &self.certificates;
-        checked(&soundness::of_chain(
-            &chain,
-            Some(&key),
-            trusted,
-            Purpose::Signing,
-            now,
-        ))?;
+        self.check(&chain, &key, Purpose::Signing, now)?;
         Ok(Signing { chain, key })
+    }
+
+    fn check(
+        &self,
+        chain: &Chain,
+        key: &PrivateKey,
+        purpose: Purpose<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), String> {
+        let trusted = Some(self.certificates());
+        checked(&soundness::of_chain(chain, Some(key), trusted, purpose, now))
     }
 
     /// Signs what both children have in common.
@@ -269,6 +266,38 @@ const BOTH: [ExtendedKeyUsagePurpose; 2] = [
     ExtendedKeyUsagePurpose::ServerAuth,
     ExtendedKeyUsagePurpose::ClientAuth,
 ];
+
+/// Asks an outside CA for the server's certificate: a request (PKCS#10, RFC 2986) as
+/// PEM.
+pub(crate) fn request_server(key: &PrivateKey, names: &Names) -> Result<String, String> {
+    let mut params = CertificateParams::default();
+    server_extensions(&mut params, names, key);
+    request(params, names, key)
+}
+
+/// Asks an outside CA for the signing certificate, likewise.
+pub(crate) fn request_signing(key: &PrivateKey, names: &Names) -> Result<String, String> {
+    let mut params = CertificateParams::default();
+    signing_extensions(&mut params);
+    request(params, names, key)
+}
+
+fn request(mut params: CertificateParams, names: &Names, key: &PrivateKey) -> Result<String, String> {
+    params.distinguished_name = names.distinguished();
+    let request = params.serialize_request(key.pair());
+    let pem = request.and_then(|request| request.pem());
+    Ok(pem.map_err(|e| e.to_string())?.replace("\r\n", "\n"))
+}
+
+/// Whether two requests ask for the same; a signature may be another each time.
+pub(crate) fn ask_the_same(one: &[u8], other: &[u8]) -> bool {
+    let asked = |text: &[u8]| {
+        let block = pem::parse(text).ok()?;
+        let asked = elements(block.contents())?.first()?.to_vec();
+        Some(asked)
+    };
+    asked(one).is_some_and(|one| asked(other) == Some(one))
+}
 
 /// 126 random bits under a leading 01: positive, 16 bytes in DER, never 0
 /// (RFC 5280, section 4.1.2.2).

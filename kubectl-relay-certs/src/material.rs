@@ -296,7 +296,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn findings(&self, chain: &Chain, key: &PrivateKey) -> Findings {
-        soundness::of_chain(chain, Some(key), self.trusted, self.purpose, self.now)
+        soundness::of_chain(chain, Some(key), Some(self.trusted), self.purpose, self.now)
     }
 
     /// The management cluster's pair if it is sound, else that of the files.

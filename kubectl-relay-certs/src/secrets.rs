@@ -147,7 +147,7 @@ impl Live {
             findings.extend(soundness::of_trusted(roots, now));
         }
         if let (Some(purpose), Some(chain)) = (purpose, &self.chain) {
-            let trusted = trusted.or(roots).unwrap_or_default();
+            let trusted = Some(trusted.or(roots).unwrap_or_default());
             let key = self.key.as_ref();
             findings.extend(soundness::of_chain(chain, key, trusted, purpose, now));
         }
@@ -222,7 +222,7 @@ fn parsed<T>(
 }
 
 /// Whether kubectl's copy of the object holds a private key.
-fn leaks(metadata: &ObjectMeta) -> bool {
+pub(crate) fn leaks(metadata: &ObjectMeta) -> bool {
     let annotations = metadata.annotations.as_ref();
     let applied = annotations.and_then(|annotations| annotations.get(LAST_APPLIED));
     applied.is_some_and(|applied| applied.contains(KEY))
@@ -251,13 +251,22 @@ pub(crate) fn step(
 
 /// Makes a Secret that is not there.
 pub(crate) fn create(object: ObjectRef, fill: impl FnOnce(Manifest) -> Manifest) -> Step {
-    let secret = json!({
+    let secret = fill(empty(&object));
+    Step::new(object, Action::Create(secret))
+}
+
+/// A whole Secret.
+pub(crate) fn manifest(object: &ObjectRef, wanted: &Contents<'_>) -> Manifest {
+    filled(empty(object), wanted)
+}
+
+fn empty(object: &ObjectRef) -> Manifest {
+    Manifest::new(json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": { "name": object.name(), "namespace": object.namespace() },
         "type": "Opaque",
-    });
-    Step::new(object, Action::Create(fill(Manifest::new(secret))))
+    }))
 }
 
 /// Changes a Secret that is there. Its type, and keys that are not ours, stay as they

@@ -46,6 +46,30 @@ pub(crate) enum Purpose<'a> {
     Server { host: &'a str },
     /// It issues the agents' certificates.
     Signing,
+    /// An agent calls the server with it.
+    Agent,
+}
+
+impl<'a> Purpose<'a> {
+    /// What a certificate seems to be there for.
+    pub(crate) fn of(certificate: &Certificate, host: &'a str) -> Self {
+        let x509 = certificate.x509();
+        let usage = x509.extended_key_usage().ok().flatten();
+        match usage.map(|usage| usage.value) {
+            _ if x509.is_ca() => Self::Signing,
+            Some(usage) if usage.client_auth && !usage.server_auth && !usage.any => Self::Agent,
+            _ => Self::Server { host },
+        }
+    }
+
+    /// In a word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server { .. } => "server",
+            Self::Signing => "signing",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 impl Findings {
@@ -81,7 +105,7 @@ impl Findings {
         }
     }
 
-    /// Adds what makes it useless, if it is so.
+    /// Adds what makes it useless, if it was found.
     pub(crate) fn error_if(&mut self, found: bool, what: impl Into<String>) {
         self.add(Severity::Error, found, what);
     }
@@ -102,11 +126,11 @@ impl fmt::Display for Severity {
 }
 
 /// What is to be said about a `tls.crt` and its key, under the certificates that
-/// peers trust.
+/// peers trust; where those are not known, of the certificate alone.
 pub(crate) fn of_chain(
     chain: &Chain,
     key: Option<&PrivateKey>,
-    trusted: &[Certificate],
+    trusted: Option<&[Certificate]>,
     purpose: Purpose<'_>,
     now: OffsetDateTime,
 ) -> Findings {
@@ -131,12 +155,15 @@ pub(crate) fn of_chain(
             );
         }
         Purpose::Signing => authority(&mut findings, &x509),
+        Purpose::Agent => {}
     }
     usages(&mut findings, &x509, purpose);
-    let path = chain.path(trusted);
-    way_up(&mut findings, &path, purpose, now);
     own(&mut findings, chain.leaf(), now);
-    arrangement(&mut findings, chain, &path);
+    if let Some(trusted) = trusted {
+        let path = chain.path(trusted);
+        way_up(&mut findings, &path, purpose, now);
+        arrangement(&mut findings, chain, &path);
+    }
     findings
 }
 
@@ -167,6 +194,15 @@ pub(crate) fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findin
         "ends below the root: OpenSSL trusts no chain without it",
     );
     all
+}
+
+/// The same, of a file that may hold the root's key, too.
+pub(crate) fn of_bundle(trusted: &[Certificate], key: Option<&PrivateKey>, now: OffsetDateTime) -> Findings {
+    let mut findings = Findings::default();
+    let stranger = |key: &PrivateKey| !trusted.iter().any(|certificate| certificate.belongs_to(key));
+    findings.error_if(key.is_some_and(stranger), "does not belong to its key");
+    findings.extend(of_trusted(trusted, now));
+    findings
 }
 
 /// What is to be said about a certificate that agents and server are to trust.
@@ -321,6 +357,7 @@ fn usages(findings: &mut Findings, x509: &X509Certificate<'_>, purpose: Purpose<
             usage.client_auth,
             "cannot sign certificates of clients (extended key usage)",
         ),
+        Purpose::Agent => (usage.client_auth, "is not for clients (extended key usage)"),
     };
     findings.error_if(!found && !usage.any, what);
 }
@@ -392,7 +429,7 @@ fn issuers_findings(
 ) -> Vec<(String, Finding)> {
     // The agents' certificates are yet to come below a signing certificate.
     let mut authorities = match purpose {
-        Purpose::Server { .. } => 0,
+        Purpose::Server { .. } | Purpose::Agent => 0,
         Purpose::Signing => 1,
     };
     let mut all = Vec::new();

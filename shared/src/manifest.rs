@@ -12,7 +12,7 @@ pub const REDACTED: &str = "<redacted>";
 /// An object, or the part of one that a patch changes.
 ///
 /// Its Debug and its [`Manifest::shown`] hold [`REDACTED`] in place of every
-/// private value; only [`Manifest::to_json`], which goes on the wire, has them.
+/// private value; only `to_json`, which goes on the wire, and [`Manifest::with_private`] have them.
 pub struct Manifest {
     shown: Value,
     private: Vec<(String, Zeroizing<Vec<u8>>)>,
@@ -52,19 +52,44 @@ impl Manifest {
         self.shown
     }
 
-    /// The manifest as it is sent. The HTTP client drops this buffer when it was
-    /// sent, and does not wipe it: a key that was on the wire was in memory.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    /// Whether there is anything that is not shown.
+    pub fn has_private(&self) -> bool {
+        !self.private.is_empty()
+    }
+
+    /// Hands over whole objects, for who asked for keys by name, and wipes the keys in
+    /// them afterwards.
+    pub fn with_private<T>(manifests: &[Self], then: impl FnOnce(&[Value]) -> T) -> T {
+        let mut whole: Vec<_> = manifests.iter().map(Self::whole).collect();
+        let result = then(&whole);
+        for (manifest, object) in manifests.iter().zip(&mut whole) {
+            manifest.wipe(object);
+        }
+        result
+    }
+
+    fn whole(&self) -> Value {
         let mut whole = self.shown.clone();
         for (key, value) in &self.private {
             whole["data"][key.as_str()] = STANDARD.encode(value).into();
         }
-        let json = serde_json::to_vec(&whole).expect("a JSON value can always be written");
+        whole
+    }
+
+    fn wipe(&self, whole: &mut Value) {
         for (key, _) in &self.private {
             if let Value::String(encoded) = &mut whole["data"][key.as_str()] {
                 encoded.zeroize();
             }
         }
+    }
+
+    /// The manifest as it is sent. The HTTP client drops this buffer when it was
+    /// sent, and does not wipe it: a key that was on the wire was in memory.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let mut whole = self.whole();
+        let json = serde_json::to_vec(&whole).expect("a JSON value can always be written");
+        self.wipe(&mut whole);
         json
     }
 }

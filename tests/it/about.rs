@@ -41,7 +41,7 @@ fn kubectl_completes_from_the_command_the_kubeconfig_and_the_cluster() {
     shell.apply("mgmt", fixtures::relay_service(&namespace, "ClusterIP"));
     let check = |words: &[&str], want: &[&str]| assert_eq!(offers(&shell, words), want, "{words:?}");
 
-    check(&["relay-certs", "in"], &["init", ":4"]);
+    check(&["relay-certs", "in"], &["init", "inspect", ":4"]);
     check(
         &["relay-ingress", "apply", "--via", ""],
         &["loadbalancer", "nodeport", "istio", "gateway-api", "auto", ":4"],

@@ -16,6 +16,7 @@ use serde_json::Value;
 mod contexts;
 mod finishing;
 mod generate;
+mod offline;
 mod own;
 mod owners;
 mod plans;

@@ -96,7 +96,7 @@ fn judged(purpose: Purpose<'_>, root: Tweak<'_>, intermediate: Tweak<'_>, leaf: 
     all(&of_chain(
         &chain,
         Some(&leaf.key),
-        &[root.certificate],
+        Some(&[root.certificate]),
         purpose,
         NOW,
     ))
@@ -355,7 +355,7 @@ fn files_are_judged_by_what_is_in_them() {
         let trusted: Vec<_> = trusted.iter().map(|made| made.certificate.clone()).collect();
         let purpose = Purpose::Server { host: HOST };
         assert_eq!(
-            all(&of_chain(&chain, Some(&key.key), &trusted, purpose, NOW)),
+            all(&of_chain(&chain, Some(&key.key), Some(&trusted), purpose, NOW)),
             want
         );
     };
@@ -460,7 +460,7 @@ fn twins_and_strangers_keys_are_found() {
     let leaf = make("leaf", Some(&strange), false, &as_is);
     let chain = Chain::new(leaf.certificate, Vec::new());
     let purpose = Purpose::Server { host: HOST };
-    let found = of_chain(&chain, None, &[strange.certificate], purpose, NOW);
+    let found = of_chain(&chain, None, Some(&[strange.certificate]), purpose, NOW);
     assert_eq!(
         all(&found),
         "warning: names another key than that of \"CN=root\": OpenSSL refuses it"
