@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use kube::config::{AuthInfo, Cluster, Context};
+use kube::config::{AuthInfo, Cluster, Context, KubeconfigError};
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -54,7 +54,7 @@ impl Kubeconfig {
     fn read(files: Vec<PathBuf>, required: bool) -> Result<Self> {
         let mut merged = kube::config::Kubeconfig::default();
         for file in &files {
-            if !required && !file.exists() {
+            if !required && file.try_exists().is_ok_and(|exists| !exists) {
                 continue;
             }
             let next = kube::config::Kubeconfig::read_from(file).map_err(|e| cannot_load(file, &e))?;
@@ -159,12 +159,16 @@ fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }
 
-fn cannot_load(file: &Path, error: &dyn std::error::Error) -> Error {
-    Error::new(format!(
-        "cannot load kubeconfig {}: {}",
-        file.display(),
-        crate::cluster::root_cause(error)
-    ))
+fn cannot_load(file: &Path, error: &KubeconfigError) -> Error {
+    let problem = match error {
+        // All but the first line quotes the file, which holds tokens and keys.
+        KubeconfigError::Parse(e) => {
+            let text = e.without_snippet().to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        error => crate::cluster::root_cause(error),
+    };
+    Error::new(format!("cannot load kubeconfig {}: {problem}", file.display()))
 }
 
 /// client-go takes an empty string for a value that is not there.
@@ -278,6 +282,28 @@ current-context: a
         assert!(
             error.starts_with("error: cannot load kubeconfig /does/not/exist: "),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_without_quoting_it() {
+        #[track_caller]
+        fn check(user: &str, want: &str) {
+            let directory = tempfile::tempdir().expect("can be made");
+            let file = directory.path().join("config");
+            fs::write(&file, format!("users:\n- name: a\n  user:\n    {user}\n")).expect("can be written");
+            let error = Kubeconfig::read(vec![file.clone()], false).expect_err("it is wrong");
+            let want = format!("error: cannot load kubeconfig {}: {want}", file.display());
+            assert_eq!(error.to_string(), want);
+        }
+        check("token: [s3cret]", "expected string scalar at line 4, column 12");
+        check(
+            "token: s3cret\n   bad: x",
+            "while parsing a block mapping, did not find expected key at line 5, column 4",
+        );
+        check(
+            "client-key-data: s3cret\n    exec: 5",
+            "expected mapping start at line 5, column 11",
         );
     }
 
