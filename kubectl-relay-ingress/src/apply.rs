@@ -56,7 +56,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
 fn foresee(flags: &ClusterArgs, intents: Vec<Intent>) -> (Report, Vec<Value>) {
     let parts = intents.into_iter().map(|intent| (intent.step, intent.document));
     let (steps, documents) = parts.unzip();
-    let context = flags.context.as_deref().unwrap_or("-");
+    let context = flags.context().unwrap_or("-");
     let clusters = vec![ClusterReport::foreseen(context, steps)];
     (Report { clusters }, documents)
 }

@@ -3,23 +3,29 @@
 //! Names, shorthands and meaning are those of kubectl's `ConfigFlags`
 //! (k8s.io/cli-runtime, `pkg/genericclioptions/config_flags.go`).
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{
+    Args, ValueEnum, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use clap_complete::engine::ArgValueCompleter;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     completion, error::Result, kubeconfig::Kubeconfig, overrides::Overrides, relay, wire::Verbosity,
 };
 
 /// Which cluster, and as whom. Flattened into every plugin.
+///
+/// As in kubectl, a flag with an empty value is one that was not given, and of a flag
+/// that is given twice the last one counts.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Cluster")]
+#[command(next_help_heading = "Cluster", args_override_self = true)]
 pub struct ClusterArgs {
     /// Context of the management cluster [default: the current context]
     #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", add = ArgValueCompleter::new(completion::contexts), global = true)]
-    pub context: Option<String>,
+    context: Option<String>,
 
     /// Namespace of the relay
     ///
@@ -30,7 +36,7 @@ pub struct ClusterArgs {
     pub namespace: String,
 
     /// Kubeconfig file to use instead of $KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath, global = true)]
     pub kubeconfig: Option<PathBuf>,
 
     #[command(flatten)]
@@ -58,20 +64,20 @@ struct ConnectionArgs {
     tls_server_name: Option<String>,
 
     /// File with the certificate authority of the API server
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     certificate_authority: Option<PathBuf>,
 
     /// Do not check the API server's certificate; insecure
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, require_equals = true, hide_short_help = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true, global = true)]
     insecure_skip_tls_verify: bool,
 
     /// File with a client certificate
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     client_certificate: Option<PathBuf>,
 
     /// File with the key of the client certificate
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath, hide_short_help = true, global = true)]
     client_key: Option<PathBuf>,
 
     /// Bearer token for the API server
@@ -104,12 +110,12 @@ struct ConnectionArgs {
     request_timeout: Option<Timeout>,
 
     /// Do not ask the API server for compressed answers
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, require_equals = true, hide_short_help = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true, global = true)]
     disable_compression: bool,
 
     /// Accepted as in kubectl; nothing is cached
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, hide_short_help = true, global = true)]
+    #[arg(long, value_name = "DIR", value_parser = path(), value_hint = ValueHint::DirPath, hide_short_help = true, global = true)]
     cache_dir: Option<PathBuf>,
 
     /// Show requests from 6 on, their headers from 7 on; never a body or a token
@@ -131,7 +137,12 @@ impl ClusterArgs {
     /// # Errors
     /// If `--kubeconfig` is missing, or any file cannot be read or parsed.
     pub fn load(&self) -> Result<Kubeconfig> {
-        Kubeconfig::load(self.kubeconfig.as_deref())
+        Kubeconfig::load(given(&self.kubeconfig).as_deref())
+    }
+
+    /// The context of the management cluster, unless it is the current one.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref().filter(|name| !name.is_empty())
     }
 
     /// What the flags change about the management cluster's connection.
@@ -156,15 +167,15 @@ impl ClusterArgs {
             verbosity: _,
         } = &self.connection;
         Overrides {
-            cluster: cluster.clone(),
-            user: user.clone(),
-            server: server.clone(),
-            tls_server_name: tls_server_name.clone(),
-            certificate_authority: certificate_authority.clone(),
+            cluster: given(cluster),
+            user: given(user),
+            server: given(server),
+            tls_server_name: given(tls_server_name),
+            certificate_authority: given(certificate_authority),
             insecure_skip_tls_verify: *insecure_skip_tls_verify,
-            client_certificate: client_certificate.clone(),
-            client_key: client_key.clone(),
-            token: token.clone(),
+            client_certificate: given(client_certificate),
+            client_key: given(client_key),
+            token: token.clone().filter(|token| !token.expose_secret().is_empty()),
             ..self.overrides_everywhere()
         }
     }
@@ -175,8 +186,8 @@ impl ClusterArgs {
     pub fn overrides_everywhere(&self) -> Overrides {
         let flags = &self.connection;
         Overrides {
-            impersonate: flags.impersonate.clone(),
-            impersonate_uid: flags.impersonate_uid.clone(),
+            impersonate: given(&flags.impersonate),
+            impersonate_uid: given(&flags.impersonate_uid),
             impersonate_groups: flags.impersonate_groups.clone(),
             impersonate_extra: flags.impersonate_extra.clone(),
             request_timeout: flags.request_timeout.map(|Timeout(limit)| limit),
@@ -240,6 +251,25 @@ pub fn subdomain(value: &str) -> Result<String, String> {
 fn is_dashed(value: &str) -> bool {
     let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     !value.is_empty() && value.bytes().all(valid) && !value.starts_with('-') && !value.ends_with('-')
+}
+
+/// The value of a flag, unless it is empty.
+fn given<T: AsRef<OsStr> + Clone>(flag: &Option<T>) -> Option<T> {
+    flag.clone().filter(|value| !value.as_ref().is_empty())
+}
+
+/// A path; unlike clap's own it may be empty.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Go's `strconv.ParseBool`.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
 }
 
 fn key_value(pair: &str) -> Result<(String, String), String> {
@@ -308,6 +338,22 @@ mod tests {
         check("s", Err(()));
         check("-1s", Err(()));
         check("99999999999999999999h", Err(()));
+    }
+
+    #[test]
+    fn booleans_are_gos() {
+        for (text, want) in [
+            ("1", true),
+            ("T", true),
+            ("True", true),
+            ("f", false),
+            ("FALSE", false),
+        ] {
+            assert_eq!(boolean(text), Ok(want));
+        }
+        for bad in ["", "yes", "tRUE", "2"] {
+            assert!(boolean(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

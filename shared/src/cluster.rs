@@ -77,7 +77,7 @@ impl Cluster {
     /// # Errors
     /// As [`Kubeconfig::connection`].
     pub fn management(kubeconfig: &Kubeconfig, args: &ClusterArgs) -> Result<Self> {
-        Self::connect(kubeconfig, args.context.as_deref(), &args.overrides())
+        Self::connect(kubeconfig, args.context(), &args.overrides())
     }
 
     /// The cluster of a context, or of the current one. No request is sent yet.

@@ -11,6 +11,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
+    args,
     error::{Error, Result},
     jsonpath::Template,
 };
@@ -106,7 +107,7 @@ pub struct ReportOutput {
 #[derive(Debug, Args)]
 struct TemplateArgs {
     /// Let a template pass over keys that are not there
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide_short_help = true,
+    #[arg(long, value_name = "BOOL", value_parser = args::boolean, num_args = 0..=1, require_equals = true, hide_short_help = true,
           default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     allow_missing_template_keys: bool,
 }
