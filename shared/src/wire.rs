@@ -101,26 +101,46 @@ fn headers(direction: &str, headers: &HeaderMap) {
 fn warnings(context: &str, headers: &HeaderMap) {
     static SHOWN: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
     for value in headers.get_all(header::WARNING) {
-        let Some(text) = value.to_str().ok().and_then(warning) else {
-            continue;
-        };
-        let line = format!("Warning: {text} (context {context:?})");
-        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.insert(line.clone()) {
-            terminal::story(&line);
+        for text in texts(&String::from_utf8_lossy(value.as_bytes())) {
+            let line = format!("Warning: {text} (context {context:?})");
+            let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.insert(line.clone()) {
+                terminal::story(&line);
+            }
         }
     }
 }
 
-/// The text of a warning: `299 AGENT "TEXT" ["DATE"]` (RFC 7234, section 5.5); API
-/// servers send code 299 alone.
-fn warning(value: &str) -> Option<String> {
-    let (_agent, quoted) = value.strip_prefix("299 ")?.split_once(' ')?;
+/// The texts of warnings: `CODE AGENT "TEXT" ["DATE"], …` (RFC 7234, section 5.5), of
+/// which API servers send code 299 alone. What follows a malformed one is passed over.
+fn texts(mut value: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some((code, text, rest)) = warning(value) {
+        if code == "299" {
+            texts.push(text);
+        }
+        let date = rest.trim_start();
+        let rest = quoted(date).map_or(date, |(_, rest)| rest.trim_start());
+        value = rest.strip_prefix(',').unwrap_or_default().trim_start();
+    }
+    texts
+}
+
+/// The code and the text of the first warning, and what follows.
+fn warning(value: &str) -> Option<(&str, String, &str)> {
+    let (code, rest) = value.split_once(' ')?;
+    let (_agent, rest) = rest.split_once(' ')?;
+    let (text, rest) = quoted(rest)?;
+    Some((code, text, rest))
+}
+
+/// What stands in quotes at the beginning, and what follows.
+fn quoted(value: &str) -> Option<(String, &str)> {
     let mut text = String::new();
-    let mut chars = quoted.strip_prefix('"')?.chars();
+    let mut chars = value.strip_prefix('"')?.chars();
     loop {
         match chars.next()? {
-            '"' => return Some(text),
+            '"' => return Some((text, chars.as_str())),
             '\\' => text.push(chars.next()?),
             c => text.push(c),
         }
@@ -134,17 +154,24 @@ mod tests {
     #[test]
     fn warnings_are_read_from_their_header() {
         #[track_caller]
-        fn check(value: &str, want: Option<&str>) {
-            assert_eq!(warning(value).as_deref(), want, "{value}");
+        fn check(value: &str, want: &[&str]) {
+            assert_eq!(texts(value), want, "{value}");
         }
-        check(r#"299 - "v1 is deprecated""#, Some("v1 is deprecated"));
+        check(r#"299 - "v1 is deprecated""#, &["v1 is deprecated"]);
         check(
             r#"299 kube "say \"no\"" "Tue, 01 Jan 2030 00:00:00 GMT""#,
-            Some("say \"no\""),
+            &["say \"no\""],
         );
-        check(r#"199 - "stale""#, None);
-        check(r#"299 - "cut"#, None);
-        check("299 - bare", None);
-        check("", None);
+        check(r#"199 - "stale""#, &[]);
+        check(r#"299 - "cut"#, &[]);
+        check("299 - bare", &[]);
+        check("", &[]);
+        check(r#"299 - "a", 299 - "b""#, &["a", "b"]);
+        check(
+            r#"299 - "a" "Tue, 01 Jan 2030 00:00:00 GMT",199 - "b",299 - "c, d""#,
+            &["a", "c, d"],
+        );
+        check(r#"299 - "a", 299 - "cut"#, &["a"]);
+        check(r#"299 - "a" more, 299 - "b""#, &["a"]);
     }
 }

@@ -96,13 +96,13 @@ fn exposed() -> serde_json::Value {
 
 #[test]
 fn requests_and_warnings_are_shown_and_credentials_are_not() {
-    let warnings = "Warning: 299 - \"v1 Service is old\"\r\nWarning: 299 - \"v1 Service is old\"\r\n";
+    let warnings = "Warning: 299 - \"v1 Service is old\"\r\nWarning: 299 - \"v1 Service is old\", 299 - \"zu alt für Gloo\"\r\n";
     let quiet = Scripted::answering(vec![answer("200 OK", warnings, &exposed())]);
     let transcript = quiet.shell().kubectl(&["relay-address"]);
     assert_eq!(transcript.success().stdout, "192.0.2.1:9900\n");
     assert_eq!(
         transcript.stderr,
-        "Warning: v1 Service is old (context \"scripted\")\n"
+        "Warning: v1 Service is old (context \"scripted\")\nWarning: zu alt für Gloo (context \"scripted\")\n"
     );
 
     let service = "/api/v1/namespaces/gloo-mesh/services/enterprise-networking";
