@@ -322,6 +322,7 @@ impl Cluster {
                 Err(kube::Error::Api(status))
                     if let Some(wait) = try_again_after(&status, request.method()) =>
                 {
+                    let status = worded(*status);
                     let seconds = wait.as_secs();
                     terminal::story(&format!(
                         "context {:?} answers {} {}: trying again in {seconds} s ({attempt} of {})",
@@ -350,6 +351,10 @@ impl Cluster {
 
     fn error(&self, error: kube::Error) -> Error {
         let error = match error {
+            kube::Error::Api(status) => kube::Error::Api(Box::new(worded(*status))),
+            error => error,
+        };
+        let error = match error {
             kube::Error::Api(status) if status.reason == "Conflict" => {
                 // Only where fields of other managers are at stake are there causes.
                 let owned = status
@@ -367,6 +372,14 @@ impl Cluster {
                     .hint("somebody made it since it was looked for: run again to see what it holds")
             }
             kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
+            // What is wrong in particular might repeat a part of a Secret.
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Error::new(
+                "cannot read what the server answered: it is not what an API server says",
+            )
+            .hint(format!(
+                "the kubeconfig says {}; see whether something else answers there",
+                self.server
+            )),
             error => match chain(&error).find_map(|e| e.downcast_ref::<Failure>()) {
                 Some(failure) => failure.to_error(),
                 None => unreachable_server(&error, &self.server),
@@ -475,6 +488,53 @@ fn try_again_after(status: &Status, method: &http::Method) -> Option<Duration> {
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
     busy.then(|| Duration::from_secs(u64::from(asked).clamp(1, 10)))
+}
+
+/// What an answer without a `Status` means, which may come from a proxy on the way:
+/// apimachinery's `NewGenericServerResponse`, whose words these are.
+fn worded(mut status: Status) -> Status {
+    if status.reason != "Failed to parse error data" {
+        return status;
+    }
+    let said = std::mem::take(&mut status.message);
+    let (reason, message) = match status.code {
+        401 => (
+            "Unauthorized",
+            "the server has asked for the client to provide credentials".to_owned(),
+        ),
+        403 => ("Forbidden", said),
+        404 => (
+            "NotFound",
+            "the server could not find the requested resource".to_owned(),
+        ),
+        429 => (
+            "TooManyRequests",
+            "the server has received too many requests and has asked us to try again later".to_owned(),
+        ),
+        503 => (
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request".to_owned(),
+        ),
+        504 => (
+            "Timeout",
+            "the server was unable to return a response in the time allotted, but may still be \
+             processing the request"
+                .to_owned(),
+        ),
+        500.. => (
+            "InternalError",
+            format!("an error on the server ({said:?}) has prevented the request from succeeding"),
+        ),
+        code => (
+            "",
+            format!("the server responded with the status code {code} but did not return more information"),
+        ),
+    };
+    Status {
+        reason: reason.to_owned(),
+        message,
+        ..status
+    }
 }
 
 /// What is at the bottom of a chain of errors, each of which repeats the next.

@@ -286,3 +286,63 @@ fn a_time_limit_ends_a_request() {
         .complains("Unable to connect to the server: ")
         .complains("where: context \"mgmt\"");
 }
+
+#[test]
+fn what_is_no_answer_of_an_api_server_is_worded_as_by_kubectl() {
+    let resources = |path: &str| {
+        let resource = json!({ "name": "services", "kind": "Service", "namespaced": true, "verbs": ["get"] });
+        let list = json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": [resource] });
+        let known = [
+            ("GET /api ", json!({ "kind": "APIVersions", "versions": ["v1"] })),
+            (
+                "GET /apis ",
+                json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [] }),
+            ),
+            ("GET /api/v1 ", list),
+        ];
+        let path = path.replace('?', " ");
+        let found = known.into_iter().find(|(start, _)| path.starts_with(start));
+        found.map(|(_, body)| answer("200 OK", "", &body))
+    };
+    let refusals = [
+        "401 Unauthorized",
+        "403 Forbidden",
+        "418 Teapot",
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "502 Bad Gateway",
+        "503 Service Unavailable",
+        "504 Gateway Timeout",
+    ];
+    for refusal in refusals {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let server = format!("http://{}", listener.local_addr().expect("is bound"));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let said = "HTTP/1.1 STATUS\r\nContent-Type: text/html\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<p>no</p>";
+                let said = resources(&request(&stream)).unwrap_or(said.replace("STATUS", refusal));
+                let _ = stream.write_all(said.as_bytes());
+            }
+        });
+        let shell = Shell::on(ControlPlane::shared());
+        let get = ["get", "services", "enterprise-networking", "-n", "gloo-mesh"];
+        let kubectl = shell.kubectl(&[&get[..], &["--server", &server]].concat());
+        let words = kubectl.exits(1).stderr.lines().last().unwrap_or_default();
+        // It adds which request it was; we say which object.
+        let words = words.replace(" (get services enterprise-networking)", "");
+        let words = words.trim_end_matches("not return more information");
+        shell
+            .kubectl(&["relay-address", "--server", &server])
+            .exits(1)
+            .complains(words)
+            .complains("where: context \"mgmt\", service gloo-mesh/enterprise-networking");
+    }
+    let odd = json!({ "kind": "Service", "spec": "s3cret" });
+    let server = Scripted::answering(vec![answer("200 OK", "", &odd)]);
+    server
+        .shell()
+        .kubectl(&["relay-address"])
+        .exits(1)
+        .complains("error: cannot read what the server answered: ")
+        .conceals("s3cret");
+}
