@@ -39,7 +39,7 @@ impl Kubeconfig {
     pub fn connection(&self, context: Option<&str>, overrides: &Overrides) -> Result<Connection> {
         let named = context.or(self.current_context());
         if named.is_none() && self.is_empty() && overrides.server.is_none() {
-            let config = Config::incluster_env().map_err(|_| self.no_context())?;
+            let config = self.in_cluster(overrides)?;
             return Ok(Connection {
                 context: IN_CLUSTER.to_owned(),
                 proxy: environment_proxy(&config.cluster_url).map_err(Error::new)?,
@@ -61,6 +61,22 @@ impl Kubeconfig {
             plugin,
             context: resolved.context,
         })
+    }
+
+    /// The cluster that a pod runs in. kubectl takes another token or authority from the
+    /// flags and passes over the rest; whoever says `--as` has to be heard, too.
+    fn in_cluster(&self, overrides: &Overrides) -> Result<Config> {
+        let mut config = Config::incluster_env().map_err(|_| self.no_context())?;
+        if overrides.token.is_some() {
+            config.auth_info.token_file = None;
+        }
+        config.auth_info = overrides.apply_to_user(config.auth_info);
+        let cluster = overrides.apply_to_cluster(Cluster::default())?;
+        let authority = root_certificates(&cluster, IN_CLUSTER).map_err(Error::new)?;
+        config.root_cert = authority.or(config.root_cert);
+        config.accept_invalid_certs = cluster.insecure_skip_tls_verify == Some(true);
+        config.tls_server_name = cluster.tls_server_name.or(config.tls_server_name);
+        Ok(config)
     }
 
     /// The cluster and the user of a context, with the overrides worked in.
@@ -137,7 +153,7 @@ impl Resolved {
             None => environment_proxy(&self.server)?,
         };
         let mut config = Config::new(self.server.clone());
-        config.root_cert = self.root_certificates()?;
+        config.root_cert = root_certificates(&self.cluster, &self.cluster_name)?;
         config.accept_invalid_certs = self.cluster.insecure_skip_tls_verify == Some(true);
         config.disable_compression = self.cluster.disable_compression == Some(true);
         config.tls_server_name.clone_from(&self.cluster.tls_server_name);
@@ -148,47 +164,41 @@ impl Resolved {
         };
         Ok((config, proxy))
     }
+}
 
-    /// What the server is checked against, in DER; `None` is what the system trusts.
-    fn root_certificates(&self) -> Result<Option<Vec<Vec<u8>>>, String> {
-        let (pem, from) = match (
-            &self.cluster.certificate_authority_data,
-            &self.cluster.certificate_authority,
-        ) {
-            (Some(data), _) => {
-                let data = STANDARD.decode(data);
-                (
-                    data.map_err(|e| e.to_string()),
-                    "certificate-authority-data".to_owned(),
-                )
-            }
-            (None, Some(file)) => {
-                let pem = std::fs::read(file);
-                (
-                    pem.map_err(|e| e.to_string()),
-                    format!("certificate-authority {file}"),
-                )
-            }
-            (None, None) => return Ok(None),
-        };
-        let certificates = pem.and_then(|pem| {
-            let certificates = CertificateDer::pem_slice_iter(&pem);
-            let certificates = certificates.map(|c| c.map(|c| c.to_vec()));
-            certificates
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|e| e.to_string())
-        });
-        match certificates {
-            Ok(none) if none.is_empty() => Err(format!(
-                "{from} of cluster {:?} holds no certificate",
-                self.cluster_name
-            )),
-            Ok(certificates) => Ok(Some(certificates)),
-            Err(e) => Err(format!(
-                "cannot read {from} of cluster {:?}: {e}",
-                self.cluster_name
-            )),
+/// What the server is checked against, in DER; `None` is what the system trusts.
+fn root_certificates(cluster: &Cluster, name: &str) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let (pem, from) = match (
+        &cluster.certificate_authority_data,
+        &cluster.certificate_authority,
+    ) {
+        (Some(data), _) => {
+            let data = STANDARD.decode(data);
+            (
+                data.map_err(|e| e.to_string()),
+                "certificate-authority-data".to_owned(),
+            )
         }
+        (None, Some(file)) => {
+            let pem = std::fs::read(file);
+            (
+                pem.map_err(|e| e.to_string()),
+                format!("certificate-authority {file}"),
+            )
+        }
+        (None, None) => return Ok(None),
+    };
+    let certificates = pem.and_then(|pem| {
+        let certificates = CertificateDer::pem_slice_iter(&pem);
+        let certificates = certificates.map(|c| c.map(|c| c.to_vec()));
+        certificates
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| e.to_string())
+    });
+    match certificates {
+        Ok(none) if none.is_empty() => Err(format!("{from} of cluster {name:?} holds no certificate")),
+        Ok(certificates) => Ok(Some(certificates)),
+        Err(e) => Err(format!("cannot read {from} of cluster {name:?}: {e}")),
     }
 }
 

@@ -376,19 +376,35 @@ fn a_pod_without_a_kubeconfig_reaches_its_own_cluster() {
         let transcript = pod.run("unshare", &[&["-rm", "sh", "-c", account, "sh"], words].concat());
         (world.heard(), transcript)
     };
-    let (want, kubectl) = run(&[
+    let get = [
         "kubectl",
         "get",
         "services",
         "enterprise-networking",
         "-n",
         "gloo-mesh",
-    ]);
-    let service = ["--via", "service", "--service", "enterprise-networking"];
-    let (got, plugin) = run(&[&["kubectl-relay_address"], &service[..]].concat());
-    assert_eq!(got, want, "\n{plugin}\nbeside\n{kubectl}");
-    assert!(got.iter().any(|line| line == BY_TOKEN), "{got:#?}\n{plugin}");
-    plugin.complains("where: context \"in-cluster\"");
+    ];
+    let service = [
+        "kubectl-relay_address",
+        "--via",
+        "service",
+        "--service",
+        "enterprise-networking",
+    ];
+    let check = |flags: &[&str], authorization: &str| {
+        let (want, kubectl) = run(&[&get[..], flags].concat());
+        let (got, plugin) = run(&[&service[..], flags].concat());
+        assert_eq!(got, want, "\n{plugin}\nbeside\n{kubectl}");
+        assert!(got.iter().any(|line| line == authorization), "{got:#?}\n{plugin}");
+        plugin.complains("where: context \"in-cluster\"");
+    };
+    check(&[], BY_TOKEN);
+    check(&["--token", "another"], "server: authorization: Bearer another");
+    check(&["--certificate-authority", "dir/ca.crt"], BY_TOKEN);
+    // kubectl passes over this one in silence, and acts as itself.
+    let (got, plugin) = run(&[&service[..], &["--as", "jane"]].concat());
+    let jane = "server: impersonate-user: jane";
+    assert!(got.iter().any(|line| line == jane), "{got:#?}\n{plugin}");
 }
 
 #[test]
