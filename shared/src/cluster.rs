@@ -563,7 +563,10 @@ fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -
     }
     let mut causes = chain(error).filter_map(|e| e.downcast_ref::<io::Error>());
     if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        let host = server.trim_start_matches("https://").trim_end_matches('/');
+        let host = server.parse::<http::Uri>().ok();
+        let host = host.as_ref().and_then(http::Uri::authority);
+        // Without the password that some URLs hold.
+        let host = host.map_or("", |host| host.as_str().rsplit('@').next().unwrap_or_default());
         return Error::unreachable(format!(
             "The connection to the server {host} was refused - did you specify the right host or port?"
         ));

@@ -346,3 +346,21 @@ fn what_is_no_answer_of_an_api_server_is_worded_as_by_kubectl() {
         .complains("error: cannot read what the server answered: ")
         .conceals("s3cret");
 }
+
+#[test]
+fn a_server_that_refuses_is_named_as_by_kubectl() {
+    let shell = Shell::on(ControlPlane::shared());
+    for server in [
+        "https://127.0.0.1:1",
+        "http://127.0.0.1:1/k8s/clusters/c",
+        "http://me:s3cret@127.0.0.1:1",
+    ] {
+        let kubectl = shell.kubectl(&["get", "services", "x", "--server", server]);
+        let words = kubectl.exits(1).stderr.lines().last().unwrap_or_default();
+        shell
+            .kubectl(&["relay-address", "--server", server])
+            .exits(1)
+            .complains(words)
+            .conceals("s3cret");
+    }
+}
