@@ -22,87 +22,198 @@ const NAMESPACE: &str = "gloo-mesh";
 /// How long Envoy may take to do what was applied.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A management cluster with Istio and with a relay server that runs on the secrets
+/// of `relay-certs`, and two agents: one of cluster `east`, one from elsewhere.
+struct Site {
+    shell: Shell,
+    server: RelayServer,
+    // Before the control plane, which it needs.
+    data_plane: DataPlane,
+    _control_plane: ControlPlane,
+}
+
+impl Site {
+    #[track_caller]
+    fn start() -> Self {
+        let control_plane = ControlPlane::start(&["mgmt", "east"]);
+        let shell = Shell::on(&control_plane);
+        shell
+            .kubectl(&["--context", "mgmt", "create", "namespace", NAMESPACE])
+            .success();
+        shell.apply("mgmt", fixtures::relay_service(NAMESPACE, "ClusterIP"));
+        fixtures::install_gateway_api_crds(&shell, "mgmt");
+        let mgmt = control_plane.cluster("mgmt");
+        let data_plane = DataPlane::start(&shell, mgmt, "enterprise-networking", NAMESPACE);
+
+        shell
+            .kubectl(&words("relay-certs init --remote-context east"))
+            .success();
+        shell
+            .kubectl(&words("relay-certs init -n foreign --pki-dir foreign"))
+            .success();
+        let served = relay::mount(&shell, "mgmt", NAMESPACE, "relay-server-tls-secret");
+        let server = RelayServer::start_at(&format!("{}:9900", data_plane::RELAY), &shell, &served, None);
+        let trusted = relay::mount(&shell, "east", NAMESPACE, "relay-root-tls-secret");
+        let trusted = format!("{}/ca.crt", trusted.display());
+        issue(&shell, "east", NAMESPACE, &trusted);
+        issue(&shell, "intruder", "foreign", &trusted);
+        Self {
+            shell,
+            server,
+            data_plane,
+            _control_plane: control_plane,
+        }
+    }
+
+    #[track_caller]
+    fn kubectl(&self, line: &str) -> Transcript {
+        self.shell.kubectl(&words(line))
+    }
+
+    /// An agent dials the address that relay-address prints.
+    #[track_caller]
+    fn dial(&self, agent: &str, authority: &str) -> Transcript {
+        let address = self
+            .kubectl("relay-address")
+            .success()
+            .stdout
+            .trim_end()
+            .to_owned();
+        assert_eq!(address, format!("{}:443", data_plane::LOAD_BALANCER));
+        let dial = format!("dial --tls {agent} --addr {address} --authority {authority} --timeout 5s");
+        self.shell.relay(&words(&dial))
+    }
+
+    /// The agent of `east` gets through, and nobody else, and under no other name.
+    #[track_caller]
+    fn proves_itself(&mut self) {
+        self.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(0),
+        )
+        .prints("SERVING");
+        assert_eq!(self.server.agent(), "[east]");
+        // Envoy passes on the relay host alone; another name finds no way in.
+        self.dial("east", "gloo-mesh-mgmt-server.gloo-mesh")
+            .exits(1)
+            .complains("error: ");
+        // Through Envoy it is the server itself that refuses: TLS is not ended in between.
+        self.dial("intruder", AUTHORITY)
+            .exits(1)
+            .complains("remote error: tls: ");
+    }
+
+    /// Repeats a command until it ended as it should.
+    #[track_caller]
+    fn eventually(
+        &self,
+        command: impl Fn(&Self) -> Transcript,
+        ended: impl Fn(&Transcript) -> bool,
+    ) -> Transcript {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let transcript = command(self);
+            if ended(&transcript) {
+                return transcript;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "after {} s still:\n{transcript}\n{}",
+                PATIENCE.as_secs(),
+                self.data_plane.logs()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
 #[test]
 fn an_agent_reaches_the_server_through_istio() {
     data_plane::prepare();
-    network::alone(
-        "data_plane::an_agent_reaches_the_server_through_istio",
-        &data_plane::ADDRESSES,
-        || {
-            let control_plane = ControlPlane::start(&["mgmt", "east"]);
-            let shell = Shell::on(&control_plane);
-            shell
-                .kubectl(&["--context", "mgmt", "create", "namespace", NAMESPACE])
-                .success();
-            shell.apply("mgmt", fixtures::relay_service(NAMESPACE, "ClusterIP"));
-            let mgmt = control_plane.cluster("mgmt");
-            let data_plane = DataPlane::start(&shell, mgmt, "enterprise-networking", NAMESPACE);
-            prove(&shell, &data_plane);
-        },
-    );
+    let test = "data_plane::an_agent_reaches_the_server_through_istio";
+    network::alone(test, &data_plane::ADDRESSES, || {
+        let mut site = Site::start();
+        site.kubectl("relay-ingress apply --via istio").success();
+        site.proves_itself();
+        let healthy = site.kubectl("relay-ingress status");
+        healthy
+            .success()
+            .prints(&format!("healthy   {}:443\n", data_plane::LOAD_BALANCER));
+
+        assert_eq!(faults(&site.shell), [""; 0]);
+        let mut astray = site.shell.get(
+            "mgmt",
+            "gateways.networking.istio.io/gloo-mesh-ingress",
+            NAMESPACE,
+        );
+        astray["metadata"] = json!({ "name": "astray", "namespace": NAMESPACE });
+        astray["spec"]["selector"] = json!({ "istio": "nobody" });
+        site.shell.apply("mgmt", &astray);
+        assert_eq!(faults(&site.shell), ["IST0101"]);
+        site.kubectl("-n gloo-mesh delete gateways.networking.istio.io astray")
+            .success();
+
+        site.kubectl("-n gloo-mesh delete virtualservice gloo-mesh-ingress")
+            .success();
+        site.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(1),
+        );
+        site.kubectl("relay-ingress lint")
+            .exits(3)
+            .prints("no VirtualService leads on from it");
+        site.kubectl("relay-ingress apply --via istio")
+            .success()
+            .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   created")
+            .prints("gateway.networking.istio.io/gloo-mesh-ingress          unchanged");
+        site.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(0),
+        );
+    });
 }
 
-fn prove(shell: &Shell, data_plane: &DataPlane) {
-    let kubectl = |line: &str| shell.kubectl(&words(line));
-    kubectl("relay-certs init --remote-context east").success();
-    kubectl("relay-certs init -n foreign --pki-dir foreign").success();
-    kubectl("relay-ingress apply --via istio").success();
-    let address = kubectl("relay-address").success().stdout.trim_end().to_owned();
-    assert_eq!(address, format!("{}:443", data_plane::LOAD_BALANCER));
+#[test]
+fn an_agent_reaches_the_server_through_gateway_api() {
+    data_plane::prepare();
+    let test = "data_plane::an_agent_reaches_the_server_through_gateway_api";
+    network::alone(test, &data_plane::ADDRESSES, || {
+        let mut site = Site::start();
+        // istiod makes its class by itself; nothing but a name is needed.
+        let class = "get gatewayclass istio";
+        site.eventually(|site| site.kubectl(class), |got| got.code == Some(0));
+        let place = format!("--gateway-namespace {}", data_plane::NAMESPACE);
+        let apply = format!("relay-ingress apply --via gateway-api --gateway-class istio {place}");
+        site.kubectl(&apply).success();
+        // There is nobody to run a gateway's pod: let this one be the gateway that is
+        // there, as Istio's documentation has it for gateways deployed by hand.
+        let hostname = format!("istio-ingressgateway.{}.svc.cluster.local", data_plane::NAMESPACE);
+        let by_hand = json!({ "spec": { "addresses": [{ "type": "Hostname", "value": hostname }] } });
+        let gateway = "gateways.gateway.networking.k8s.io";
+        let patch = [
+            "-n",
+            data_plane::NAMESPACE,
+            "patch",
+            gateway,
+            "gloo-mesh-ingress",
+            "--type=merge",
+            "-p",
+        ];
+        site.shell
+            .kubectl(&[&patch[..], &[&by_hand.to_string()]].concat())
+            .success();
+        site.kubectl(&apply).success().prints("unchanged");
 
-    let served = relay::mount(shell, "mgmt", NAMESPACE, "relay-server-tls-secret");
-    let at = format!("{}:9900", data_plane::RELAY);
-    let mut server = RelayServer::start_at(&at, shell, &served, None);
-    let trusted = relay::mount(shell, "east", NAMESPACE, "relay-root-tls-secret");
-    issue(shell, "east", NAMESPACE, &format!("{}/ca.crt", trusted.display()));
-    issue(
-        shell,
-        "intruder",
-        "foreign",
-        &format!("{}/ca.crt", trusted.display()),
-    );
-
-    let dial = |agent: &str, authority: &str| {
-        let dial = format!("dial --tls {agent} --addr {address} --authority {authority} --timeout 5s");
-        shell.relay(&words(&dial))
-    };
-    eventually(
-        data_plane,
-        || dial("east", AUTHORITY),
-        |dialled| dialled.code == Some(0),
-    )
-    .prints("SERVING");
-    assert_eq!(server.agent(), "[east]");
-
-    // Envoy passes on the relay host alone; another name finds no way in.
-    dial("east", "gloo-mesh-mgmt-server.gloo-mesh")
-        .exits(1)
-        .complains("error: ");
-    // Through Envoy it is the server itself that refuses: TLS is not ended in between.
-    dial("intruder", AUTHORITY)
-        .exits(1)
-        .complains("remote error: tls: ");
-
-    assert_eq!(faults(shell), [""; 0]);
-    let mut astray = shell.get("mgmt", "gateway/gloo-mesh-ingress", NAMESPACE);
-    astray["metadata"] = json!({ "name": "astray", "namespace": NAMESPACE });
-    astray["spec"]["selector"] = json!({ "istio": "nobody" });
-    shell.apply("mgmt", &astray);
-    assert_eq!(faults(shell), ["IST0101"]);
-    kubectl("-n gloo-mesh delete gateway astray").success();
-
-    kubectl("-n gloo-mesh delete virtualservice gloo-mesh-ingress").success();
-    let cut = |dialled: &Transcript| dialled.code == Some(1);
-    eventually(data_plane, || dial("east", AUTHORITY), cut);
-    kubectl("relay-ingress apply --via istio")
-        .success()
-        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   created")
-        .prints("gateway.networking.istio.io/gloo-mesh-ingress          unchanged");
-    eventually(
-        data_plane,
-        || dial("east", AUTHORITY),
-        |dialled| dialled.code == Some(0),
-    );
+        let status = "relay-ingress status";
+        let healthy = site.eventually(|site| site.kubectl(status), |shown| shown.code == Some(0));
+        healthy.prints("gateway-api   gateway istio-system/gloo-mesh-ingress   healthy   ");
+        site.proves_itself();
+        site.kubectl("relay-ingress delete").success();
+        site.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(1),
+        );
+    });
 }
 
 /// Makes an agent's identity as the relay server would, from the signing secret of
@@ -132,27 +243,4 @@ fn faults(shell: &Shell) -> Vec<String> {
         .filter(|message| message["level"] != "Info")
         .map(|message| message["code"].as_str().unwrap_or_default().to_owned())
         .collect()
-}
-
-/// Repeats a command until it ended as it should.
-#[track_caller]
-fn eventually(
-    data_plane: &DataPlane,
-    command: impl Fn() -> Transcript,
-    ended: impl Fn(&Transcript) -> bool,
-) -> Transcript {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let transcript = command();
-        if ended(&transcript) {
-            return transcript;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "after {} s still:\n{transcript}\n{}",
-            PATIENCE.as_secs(),
-            data_plane.logs()
-        );
-        thread::sleep(Duration::from_millis(100));
-    }
 }
