@@ -18,6 +18,7 @@ mod material;
 mod next;
 mod own;
 mod password;
+mod rotation;
 mod run;
 mod secrets;
 mod soundness;

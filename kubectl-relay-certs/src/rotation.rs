@@ -1,0 +1,485 @@
+//! Which turn of a root's rotation may be taken, and what every `ca.crt` holds after
+//! it: a pure decision about what clusters trust and serve by now.
+//!
+//! A root is replaced in three turns, so that no agent is ever refused: every cluster
+//! trusts the new root beside the old one (publish), the server's certificates come
+//! from the new one (issue), nobody trusts the old one any more (retire). What is seen
+//! tells how far it has come; there is no other record of it.
+
+use relay_shared::{Error, Result};
+
+use crate::certificate::Certificate;
+
+/// A turn of the rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Turn {
+    /// Every cluster trusts the new root, too
+    Publish,
+    /// Server and signing certificate come from the new root
+    Issue,
+    /// No cluster trusts the old root any more
+    Retire,
+}
+
+/// What the clusters trust and serve by, and the new root that is on disk.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Every `ca.crt` there is.
+    pub(crate) trusts: Vec<Trust>,
+    /// The root that the management cluster's server certificate leads to.
+    pub(crate) server: Certificate,
+    /// The root that its signing certificate leads to.
+    pub(crate) signing: Certificate,
+    /// The new root of the PKI directory.
+    pub(crate) next: Option<Certificate>,
+}
+
+/// One `ca.crt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// The Secret that holds it, and its context, for messages.
+    pub(crate) place: String,
+    /// Intermediates, then roots; the old root before the new one.
+    pub(crate) certificates: Vec<Certificate>,
+}
+
+/// What a turn comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What each `ca.crt` is to hold, in the order they were seen.
+    pub(crate) trusts: Vec<Vec<Certificate>>,
+    /// Whether the server's certificate is issued anew.
+    pub(crate) server: bool,
+    /// Whether the signing certificate is issued anew.
+    pub(crate) signing: bool,
+}
+
+/// The two roots of a rotation that is under way.
+struct Pair<'a> {
+    old: &'a Certificate,
+    new: &'a Certificate,
+}
+
+impl Seen {
+    /// Whether publishing has to make a root first: neither does any cluster trust a
+    /// second one, nor is one on disk.
+    pub(crate) fn needs_root(&self) -> bool {
+        self.next.is_none() && self.roots().len() < 2
+    }
+
+    /// What a turn comes to; where it was taken before, what is there stays.
+    ///
+    /// # Errors
+    /// If it is not the time for it, with every place that is behind or ahead.
+    pub(crate) fn take(&self, turn: Turn) -> Result<Outcome> {
+        match turn {
+            Turn::Publish => self.publish(),
+            Turn::Issue => self.issue(),
+            Turn::Retire => self.retire(),
+        }
+    }
+
+    /// What takes publishing back.
+    ///
+    /// # Errors
+    /// If a certificate comes from the new root already.
+    pub(crate) fn abort(&self) -> Result<Outcome> {
+        let Some(pair) = self.pair()? else {
+            return Ok(self.stay());
+        };
+        self.none_retired(&pair)?;
+        if let Some(what) = self.issued_by(pair.new).first() {
+            return Err(Error::new(format!("the {what} comes from the new root already"))
+                .hint("only publishing can be taken back: go on with `--step issue`, then `--step retire`"));
+        }
+        Ok(self.trust(|trust| without(&trust.certificates, pair.new)))
+    }
+
+    fn publish(&self) -> Result<Outcome> {
+        let pair = match (self.pair()?, &self.next) {
+            (Some(pair), _) if self.lacking(pair.new).is_empty() => {
+                self.none_retired(&pair)?;
+                return Ok(self.stay());
+            }
+            (Some(pair), Some(next)) if pair.new == next => pair,
+            (Some(pair), next) => {
+                let elsewhere = match next {
+                    Some(next) => format!(
+                        "the new root is {}, and the directory has {}",
+                        pair.new.fingerprint(),
+                        next.fingerprint()
+                    ),
+                    None => format!(
+                        "some clusters trust the new root {}, and the directory does not have it",
+                        pair.new.fingerprint()
+                    ),
+                };
+                return Err(Error::new(elsewhere).hint(
+                    "give the --pki-dir that the new root was made in, or take it back with `--abort`",
+                ));
+            }
+            (None, Some(new)) => Pair {
+                old: self.only_root()?,
+                new,
+            },
+            (None, None) => return Err(Error::new("there is no new root to publish")),
+        };
+        self.none_retired(&pair)?;
+        Ok(self.trust(|trust| match trust.certificates.contains(pair.new) {
+            true => trust.certificates.clone(),
+            false => [&trust.certificates[..], std::slice::from_ref(pair.new)].concat(),
+        }))
+    }
+
+    fn issue(&self) -> Result<Outcome> {
+        let Some(pair) = self.pair()? else {
+            return Err(Error::new("no cluster trusts a new root yet").hint("begin with `--step publish`"));
+        };
+        self.none_retired(&pair)?;
+        let lacking = self.lacking(pair.new);
+        if !lacking.is_empty() {
+            return Err(behind("does not trust the new root", &lacking)
+                .hint("run `--step publish` again, for all clusters"));
+        }
+        Ok(Outcome {
+            server: self.server != *pair.new,
+            signing: self.signing != *pair.new,
+            ..self.stay()
+        })
+    }
+
+    fn retire(&self) -> Result<Outcome> {
+        let Some(pair) = self.pair()? else {
+            return match &self.next {
+                Some(next) if !self.roots().contains(&next) => {
+                    Err(Error::new("no cluster trusts the new root yet")
+                        .hint("begin with `--step publish`; there is nothing to retire before"))
+                }
+                _ => Ok(self.stay()),
+            };
+        };
+        if let Some(what) = self.issued_by(pair.old).first() {
+            return Err(Error::new(format!("the {what} still comes from the old root"))
+                .hint("run `--step issue` first"));
+        }
+        Ok(self.trust(|trust| {
+            let kept = trust.certificates.iter();
+            kept.filter(|c| *c == pair.new || c.is_signed_by(pair.new))
+                .cloned()
+                .collect()
+        }))
+    }
+
+    /// The old and the new root, if there are two.
+    fn pair(&self) -> Result<Option<Pair<'_>>> {
+        let roots = self.roots();
+        let [first, second] = match roots[..] {
+            [] => {
+                return Err(
+                    Error::new("no cluster trusts any root").hint("run `kubectl relay-certs init` first")
+                );
+            }
+            [_] => return Ok(None),
+            [first, second] => [first, second],
+            _ => return Err(self.disagreement("clusters trust more than an old and a new root")),
+        };
+        // Who trusts both says which is which: a new root is always added at the end.
+        let orders = self.trusts.iter().filter_map(|trust| {
+            let at = |root| trust.certificates.iter().position(|c| c == root);
+            Some(at(first)? < at(second)?)
+        });
+        let orders: Vec<bool> = orders.collect();
+        match orders.as_slice() {
+            [] => Err(self.disagreement("clusters trust different roots")),
+            [is_first, more @ ..] if more.iter().all(|other| other == is_first) => Ok(Some(match is_first {
+                true => Pair {
+                    old: first,
+                    new: second,
+                },
+                false => Pair {
+                    old: second,
+                    new: first,
+                },
+            })),
+            _ => Err(self.disagreement("it cannot be told which root is the new one")),
+        }
+    }
+
+    fn only_root(&self) -> Result<&Certificate> {
+        self.roots()
+            .first()
+            .copied()
+            .ok_or_else(|| Error::new("no cluster trusts any root"))
+    }
+
+    /// Every root that is trusted anywhere, once.
+    fn roots(&self) -> Vec<&Certificate> {
+        let mut roots = Vec::new();
+        for certificate in self.trusts.iter().flat_map(|trust| &trust.certificates) {
+            if certificate.is_root() && !roots.contains(&certificate) {
+                roots.push(certificate);
+            }
+        }
+        roots
+    }
+
+    /// The certificates in use that lead to a root, as messages name them.
+    fn issued_by(&self, root: &Certificate) -> Vec<&'static str> {
+        let both = [
+            (&self.server, "server's certificate"),
+            (&self.signing, "signing certificate"),
+        ];
+        let issued = both.into_iter().filter(|(leads_to, _)| *leads_to == root);
+        issued.map(|(_, what)| what).collect()
+    }
+
+    fn lacking(&self, root: &Certificate) -> Vec<&Trust> {
+        self.trusts
+            .iter()
+            .filter(|trust| !trust.certificates.contains(root))
+            .collect()
+    }
+
+    /// Retiring, once begun, can only be finished.
+    fn none_retired(&self, pair: &Pair<'_>) -> Result<()> {
+        match self.lacking(pair.old) {
+            none if none.is_empty() => Ok(()),
+            ahead => Err(behind("does not trust the old root any more", &ahead)
+                .hint("finish with `--step retire`, for all clusters")),
+        }
+    }
+
+    fn disagreement(&self, message: &str) -> Error {
+        let causes = self.trusts.iter().map(|trust| {
+            let roots = trust.certificates.iter().map(|c| c.fingerprint().to_string());
+            Error::new(format!(
+                "{} has {}",
+                trust.place,
+                roots.collect::<Vec<_>>().join(" and ")
+            ))
+        });
+        Error::new(message)
+            .causes(causes)
+            .hint("`kubectl relay-certs status` shows who trusts what")
+    }
+
+    fn stay(&self) -> Outcome {
+        self.trust(|trust| trust.certificates.clone())
+    }
+
+    fn trust(&self, becomes: impl Fn(&Trust) -> Vec<Certificate>) -> Outcome {
+        Outcome {
+            trusts: self.trusts.iter().map(becomes).collect(),
+            server: false,
+            signing: false,
+        }
+    }
+}
+
+fn without(certificates: &[Certificate], root: &Certificate) -> Vec<Certificate> {
+    let kept = certificates
+        .iter()
+        .filter(|c| *c != root && !c.is_signed_by(root));
+    kept.cloned().collect()
+}
+
+fn behind(what: &str, places: &[&Trust]) -> Error {
+    match places {
+        [place] => Error::new(format!("{} {what}", place.place)),
+        places => Error::new(format!("{} places are not where they should be", places.len())).causes(
+            places
+                .iter()
+                .map(|trust| Error::new(format!("{} {what}", trust.place))),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::{
+        issue::{Authority, LIFETIME, Names},
+        key::{Algorithm, PrivateKey},
+    };
+
+    fn root() -> Certificate {
+        let key = PrivateKey::generate(Algorithm::EcdsaP256).expect("is made");
+        let (names, now) = (Names::root("gloo-mesh"), datetime!(2026-01-01 0:00 UTC));
+        let root = Authority::root(key, &names, LIFETIME, now).expect("is issued");
+        root.certificate().clone()
+    }
+
+    /// Three roots, by their letters.
+    struct World([Certificate; 3]);
+
+    impl World {
+        fn certificate(&self, letter: char) -> Certificate {
+            self.0["abc".find(letter).expect("is a, b or c")].clone()
+        }
+
+        /// `trusts` are the places of a fleet, such as `ab a`: one trusts both.
+        fn seen(&self, trusts: &str, server: char, signing: char, next: Option<char>) -> Seen {
+            let places = trusts.split_whitespace().enumerate();
+            Seen {
+                trusts: places
+                    .map(|(i, letters)| Trust {
+                        place: format!("place {i}"),
+                        certificates: letters.chars().map(|letter| self.certificate(letter)).collect(),
+                    })
+                    .collect(),
+                server: self.certificate(server),
+                signing: self.certificate(signing),
+                next: next.map(|letter| self.certificate(letter)),
+            }
+        }
+
+        /// In the same letters, and what is issued; or what the error says.
+        fn shown(&self, outcome: Result<Outcome>) -> String {
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => return error.to_string(),
+            };
+            let letter = |certificate: &Certificate| {
+                let at = self.0.iter().position(|known| known == certificate);
+                &"abc"[at.expect("is known")..][..1]
+            };
+            let places = outcome
+                .trusts
+                .iter()
+                .map(|trust| trust.iter().map(letter).collect());
+            let mut words: Vec<String> = places.collect();
+            words.extend(outcome.server.then(|| "+server".to_owned()));
+            words.extend(outcome.signing.then(|| "+signing".to_owned()));
+            words.join(" ")
+        }
+    }
+
+    #[test]
+    fn every_turn_has_its_time() {
+        let world = World([root(), root(), root()]);
+        let check = |turn, (trusts, server, signing, next): (&str, char, char, Option<char>), want: &str| {
+            let seen = world.seen(trusts, server, signing, next);
+            let got = world.shown(match turn {
+                Some(turn) => seen.take(turn),
+                None => seen.abort(),
+            });
+            match want.strip_prefix("error: ") {
+                Some(want) => assert!(got.contains(want), "{turn:?} {trusts}: {got}"),
+                None => assert_eq!(got, want, "{turn:?} {trusts}"),
+            }
+        };
+        let (publish, issue, retire) = (Some(Turn::Publish), Some(Turn::Issue), Some(Turn::Retire));
+        let abort = None;
+
+        check(publish, ("a a a", 'a', 'a', Some('b')), "ab ab ab");
+        check(publish, ("ab a a", 'a', 'a', Some('b')), "ab ab ab");
+        check(publish, ("ab ab ab", 'a', 'a', Some('b')), "ab ab ab");
+        check(publish, ("ab ab ab", 'a', 'a', None), "ab ab ab");
+        check(publish, ("ab ab ab", 'b', 'b', Some('b')), "ab ab ab");
+        check(publish, ("a a a", 'a', 'a', None), "error: there is no new root");
+        check(
+            publish,
+            ("ab a a", 'a', 'a', None),
+            "error: the directory does not have it",
+        );
+        check(
+            publish,
+            ("ab a a", 'a', 'a', Some('c')),
+            "error: the new root is ",
+        );
+        check(
+            publish,
+            ("ab b ab", 'b', 'b', Some('b')),
+            "error: place 1 does not trust the old root any more",
+        );
+        check(
+            publish,
+            ("a b a", 'a', 'a', Some('b')),
+            "error: clusters trust different roots",
+        );
+        check(
+            publish,
+            ("abc a a", 'a', 'a', Some('b')),
+            "error: more than an old and a new root",
+        );
+        check(
+            publish,
+            ("ab ba", 'a', 'a', Some('b')),
+            "error: it cannot be told which root is the new one",
+        );
+        check(
+            publish,
+            ("", 'a', 'a', Some('b')),
+            "error: no cluster trusts any root",
+        );
+
+        check(issue, ("ab ab", 'a', 'a', Some('b')), "ab ab +server +signing");
+        check(issue, ("ab ab", 'b', 'a', Some('b')), "ab ab +signing");
+        check(issue, ("ab ab", 'b', 'b', None), "ab ab");
+        check(
+            issue,
+            ("ab a", 'a', 'a', Some('b')),
+            "error: place 1 does not trust the new root",
+        );
+        check(
+            issue,
+            ("ab a a", 'a', 'a', Some('b')),
+            "error: place 2 does not trust the new root",
+        );
+        check(
+            issue,
+            ("a a", 'a', 'a', Some('b')),
+            "error: begin with `--step publish`",
+        );
+        check(
+            issue,
+            ("ab b", 'b', 'b', Some('b')),
+            "error: finish with `--step retire`",
+        );
+
+        check(retire, ("ab ab", 'b', 'b', Some('b')), "b b");
+        check(retire, ("ab b", 'b', 'b', None), "b b");
+        check(retire, ("b b", 'b', 'b', Some('b')), "b b");
+        check(retire, ("b b", 'b', 'b', None), "b b");
+        check(
+            retire,
+            ("ab ab", 'b', 'a', None),
+            "error: the signing certificate still comes from the old root",
+        );
+        check(
+            retire,
+            ("ab ab", 'a', 'a', None),
+            "error: the server's certificate still comes from the old root",
+        );
+        check(
+            retire,
+            ("a a", 'a', 'a', Some('b')),
+            "error: begin with `--step publish`",
+        );
+
+        check(abort, ("ab a", 'a', 'a', Some('b')), "a a");
+        check(abort, ("ab ab", 'a', 'a', None), "a a");
+        check(abort, ("a a", 'a', 'a', Some('b')), "a a");
+        check(
+            abort,
+            ("ab ab", 'a', 'b', Some('b')),
+            "error: the signing certificate comes from the new root already",
+        );
+        check(
+            abort,
+            ("ab b", 'b', 'b', Some('b')),
+            "error: finish with `--step retire`",
+        );
+    }
+
+    #[test]
+    fn a_root_is_made_once() {
+        let world = World([root(), root(), root()]);
+        let needs = |trusts, next| world.seen(trusts, 'a', 'a', next).needs_root();
+        assert!(needs("a a", None));
+        assert!(!needs("a a", Some('b')));
+        assert!(!needs("ab a", None));
+    }
+}
