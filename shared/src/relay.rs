@@ -9,6 +9,9 @@ pub const NAMESPACE: &str = "gloo-mesh";
 /// The relay server's Service in Gloo Mesh 1.x, and in 2.x, newest last.
 pub const SERVICES: [&str; 2] = ["enterprise-networking", "gloo-mesh-mgmt-server"];
 
+/// The relay agent's Deployment in Gloo Mesh 1.x, and in 2.x, newest last.
+pub const AGENTS: [&str; 2] = ["enterprise-agent", "gloo-mesh-agent"];
+
 /// The name of the relay server's gRPC port.
 pub const PORT_NAME: &str = "grpc";
 
