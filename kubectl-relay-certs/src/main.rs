@@ -18,6 +18,7 @@ mod material;
 mod next;
 mod own;
 mod password;
+mod registered;
 mod restarts;
 mod rotation;
 mod run;
