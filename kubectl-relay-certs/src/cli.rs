@@ -17,6 +17,7 @@ use crate::{
     choices::{self, ChoiceArgs, RequestArgs},
     own::{BroughtArgs, CaArgs},
     password::RootKeyArgs,
+    rotate::Rotate,
     secrets::Role,
 };
 
@@ -117,6 +118,10 @@ Examples:
   kubectl relay-certs status --context mgmt --remote-context 'prod-*' \\
     --expires-within 90d -o json")]
     Status(Box<StatusArgs>),
+
+    /// Replace a certificate, or the root under all of them, while agents stay connected
+    #[command(subcommand)]
+    Rotate(Rotate),
 
     #[command(flatten)]
     About(About),

@@ -104,30 +104,25 @@ pub(crate) fn write(directory: &Path, material: &Material, root_key: &RootKey) -
         return Ok(written);
     }
     create(directory).map_err(|e| failed(directory, e))?;
-    let mut write = |path: PathBuf, content: &[u8]| {
-        write_new(&path, content).map_err(|e| failed(&path, e))?;
-        written.push(path);
-        Result::Ok(())
-    };
     let trusted = certificate_path(directory, Role::Root);
     if !trusted.exists() && !issued.iter().any(|issued| issued.role == Role::Root) {
-        write(trusted, material.trusted().as_bytes())?;
+        write_new(&trusted, material.trusted().as_bytes()).map_err(|e| failed(&trusted, e))?;
+        written.push(trusted);
     }
     for Issued { role, pem, key } in issued {
         let path = key_path(directory, role);
         if !path.exists() {
-            match root_key {
-                RootKey::Encrypted(password) if role == Role::Root => {
-                    let encrypted = key.encrypted_pem(password);
-                    let encrypted = encrypted
-                        .map_err(|e| Error::new(format!("cannot write {}: it {e}", path.display())))?;
-                    write(path, encrypted.as_bytes())?;
-                }
-                RootKey::Discarded if role == Role::Root => {}
-                _ => write(path, key.pem().as_bytes())?,
+            let kept = match role {
+                Role::Root => root_key,
+                Role::Server | Role::Signing => &RootKey::Plain,
+            };
+            if write_key(&path, key, kept).map_err(|e| failed(&path, e))? {
+                written.push(path);
             }
         }
-        write(certificate_path(directory, role), pem.as_bytes())?;
+        let path = certificate_path(directory, role);
+        write_new(&path, pem.as_bytes()).map_err(|e| failed(&path, e))?;
+        written.push(path);
     }
     sync(directory).map_err(|e| failed(directory, e))?;
     Ok(written)
@@ -197,6 +192,22 @@ pub(crate) fn read_request(path: &Path) -> Result<Option<Vec<u8>>> {
 /// Where a directory keeps a role's request to an outside CA.
 pub(crate) fn request_path(directory: &Path, role: Role) -> PathBuf {
     directory.join(format!("{}.csr", role.stem()))
+}
+
+/// Writes a private key as it is to be kept, or tells that it is to be forgotten.
+///
+/// # Errors
+/// If it cannot be written, or is there already.
+pub(crate) fn write_key(path: &Path, key: &PrivateKey, kept: &RootKey) -> io::Result<bool> {
+    match kept {
+        RootKey::Plain => write_new(path, key.pem().as_bytes())?,
+        RootKey::Encrypted(password) => {
+            let encrypted = key.encrypted_pem(password).map_err(io::Error::other)?;
+            write_new(path, encrypted.as_bytes())?;
+        }
+        RootKey::Discarded => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Reads the certificates of a file; `None` where there is no such file.
@@ -282,7 +293,7 @@ fn read_as<T>(
 }
 
 /// Creates the directory for its owner alone, kept out of version control.
-fn create(path: &Path) -> io::Result<()> {
+pub(crate) fn create(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
@@ -298,7 +309,7 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that is not there yet, readable by its owner alone.
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     // Created with mode 0600, and under its own name only once it is whole.
     let mut file = NamedTempFile::new_in(directory)?;
@@ -309,7 +320,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the names in a directory outlive a power cut.
-fn sync(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(directory)?.sync_all(),
         false => Ok(()),

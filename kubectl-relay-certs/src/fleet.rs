@@ -39,10 +39,18 @@ pub(crate) struct Fleet<M> {
     pub(crate) remotes: Vec<M>,
     /// What is wrong with the remotes that were left out.
     pub(crate) left_out: Vec<Error>,
+    terms: Terms,
+}
+
+/// How a fleet is worked on.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
     /// Whether remotes that cannot be worked with are left out.
     keep_going: bool,
     /// How many clusters are worked on at once.
     parallel: usize,
+    /// Whether the management cluster was named as a remote, too.
+    hosts_agent: bool,
 }
 
 /// Where the Secrets are, in every cluster.
@@ -58,7 +66,7 @@ pub(crate) struct Places<'a> {
 
 /// Which of the two kinds of cluster one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Management,
     Remote,
 }
@@ -70,7 +78,7 @@ pub(crate) struct Member {
     pub(crate) secrets: Vec<Slot>,
     pub(crate) token: Option<TokenSlot>,
     /// The management cluster's: what agents call the relay server.
-    host: Option<RelayHost>,
+    pub(crate) host: Option<RelayHost>,
 }
 
 /// The place of one Secret, and what is there.
@@ -108,9 +116,27 @@ impl Fleet<Cluster> {
         keep_going: bool,
     ) -> Result<Self> {
         let management = Cluster::management(kubeconfig, flags);
-        let clusters = remotes.connect(kubeconfig, flags, management.as_ref().ok())?;
-        let results = std::iter::once(management).chain(clusters).collect();
-        Self::gather(results, Vec::new(), keep_going, remotes.parallel)
+        let found = remotes.connect(kubeconfig, flags, management.as_ref().ok())?;
+        let terms = Terms {
+            keep_going,
+            parallel: remotes.parallel,
+            hosts_agent: found.hosts_agent,
+        };
+        let results = std::iter::once(management).chain(found.clusters).collect();
+        Self::gather(results, Vec::new(), terms)
+    }
+
+    /// The management cluster alone.
+    ///
+    /// # Errors
+    /// As for [`Cluster::management`].
+    pub(crate) fn alone(kubeconfig: &Kubeconfig, flags: &ClusterArgs) -> Result<Self> {
+        let terms = Terms {
+            keep_going: false,
+            parallel: 1,
+            hosts_agent: false,
+        };
+        Self::gather(vec![Cluster::management(kubeconfig, flags)], Vec::new(), terms)
     }
 
     /// Reads all clusters, side by side.
@@ -127,7 +153,7 @@ impl Fleet<Cluster> {
 
 impl<M> Fleet<M> {
     /// Does something for every cluster, side by side.
-    async fn each<N>(
+    pub(crate) async fn each<N>(
         self,
         doing: &'static str,
         work: impl AsyncFn(Kind, M) -> Result<N>,
@@ -142,19 +168,14 @@ impl<M> Fleet<M> {
                 progress.advance();
                 done
             })
-            .buffered(self.parallel)
+            .buffered(self.terms.parallel)
             .collect()
             .await;
-        Fleet::gather(results, self.left_out, self.keep_going, self.parallel)
+        Fleet::gather(results, self.left_out, self.terms)
     }
 
     /// Puts together what became of each cluster, the management cluster first.
-    fn gather(
-        results: Vec<Result<M>>,
-        mut left_out: Vec<Error>,
-        keep_going: bool,
-        parallel: usize,
-    ) -> Result<Self> {
+    fn gather(results: Vec<Result<M>>, mut left_out: Vec<Error>, terms: Terms) -> Result<Self> {
         let total = results.len() + left_out.len();
         let mut results = results.into_iter();
         let management = results.next().expect("it comes first");
@@ -166,18 +187,22 @@ impl<M> Fleet<M> {
             }
         }
         match management {
-            Ok(management) if keep_going || left_out.is_empty() => Ok(Self {
+            Ok(management) if terms.keep_going || left_out.is_empty() => Ok(Self {
                 management,
                 remotes,
                 left_out,
-                keep_going,
-                parallel,
+                terms,
             }),
             management => Err(summed_up(management.err().into_iter().chain(left_out), total)),
         }
     }
 
-    fn members(&self) -> impl Iterator<Item = &M> {
+    /// How many clusters run an agent, as far as we were told.
+    pub(crate) fn agents(&self) -> usize {
+        self.remotes.len() + usize::from(self.terms.hosts_agent)
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &M> {
         std::iter::once(&self.management).chain(&self.remotes)
     }
 }
@@ -195,7 +220,7 @@ impl Fleet<Member> {
     /// # Errors
     /// None: who may not leave them out is told with all roots side by side.
     pub(crate) fn agreeing(self) -> Result<Self> {
-        let Some(roots) = self.management.roots().filter(|_| self.keep_going) else {
+        let Some(roots) = self.management.roots().filter(|_| self.terms.keep_going) else {
             return Ok(self);
         };
         let roots = roots.to_vec();
@@ -213,7 +238,7 @@ impl Fleet<Member> {
         };
         let remotes = self.remotes.into_iter().map(agreeing);
         let results = std::iter::once(Ok(self.management)).chain(remotes).collect();
-        Self::gather(results, self.left_out, self.keep_going, self.parallel)
+        Self::gather(results, self.left_out, self.terms)
     }
 
     /// Every root that a cluster trusts, with the place where it does.
@@ -224,7 +249,7 @@ impl Fleet<Member> {
         slots
             .filter_map(|(context, slot)| {
                 let roots = slot.live.as_ref()?.roots.clone()?;
-                Some((format!("{} in context {context:?}", slot.object), roots))
+                Some((slot.place(context), roots))
             })
             .collect()
     }
@@ -300,10 +325,17 @@ impl Fleet<ClusterPlan> {
         let plan = Plan {
             // What all clusters have to have in common is settled in one of them.
             locks: vec![places.secret(Role::Root), places.token()],
-            parallel: self.parallel,
+            parallel: self.terms.parallel,
             ..Plan::new(clusters.collect())
         };
         (plan, self.left_out)
+    }
+}
+
+impl Slot {
+    /// What messages call it.
+    pub(crate) fn place(&self, context: &str) -> String {
+        format!("{} in context {context:?}", self.object)
     }
 }
 
@@ -348,6 +380,11 @@ impl Member {
             token,
             host,
         })
+    }
+
+    /// The certificates that the cluster trusts, if it knows any.
+    pub(crate) fn trusted(&self) -> &[Certificate] {
+        self.roots().unwrap_or_default()
     }
 
     /// The root certificates that the cluster trusts, if it knows any.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Our name in `metadata.managedFields`.
-const MANAGER: &str = "kubectl-relay-certs";
+pub(crate) const MANAGER: &str = "kubectl-relay-certs";
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     let now = OffsetDateTime::now_utc();

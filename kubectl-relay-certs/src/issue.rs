@@ -93,6 +93,20 @@ impl Names {
         }
     }
 
+    /// Those of a server's certificate that is replaced.
+    pub(crate) fn like(server: &Certificate, host: &RelayHost) -> Self {
+        let x509 = server.x509();
+        let common_name = x509
+            .subject()
+            .iter_common_name()
+            .find_map(|name| name.as_str().ok());
+        Self {
+            common_name: common_name.map_or_else(|| host.common_name(), str::to_owned),
+            organization: "relay-server-tls".to_owned(),
+            alternatives: server.alternatives(),
+        }
+    }
+
     /// The DNS names among the alternatives.
     pub(crate) fn dns(&self) -> Vec<String> {
         let names = self.alternatives.iter().filter_map(|name| match name {

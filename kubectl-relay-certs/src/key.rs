@@ -66,6 +66,18 @@ impl Bits {
     }
 }
 
+impl Algorithm {
+    /// The algorithm that a replaced key had, or the nearest that is made here.
+    pub(crate) fn like(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Rsa(0..=2048) | KeyKind::Other => Self::Rsa(Bits::Rsa2048),
+            KeyKind::Rsa(2049..=3072) => Self::Rsa(Bits::Rsa3072),
+            KeyKind::Rsa(_) => Self::Rsa(Bits::Rsa4096),
+            KeyKind::Ecdsa(_) | KeyKind::Ed25519 => Self::EcdsaP256,
+        }
+    }
+}
+
 impl PrivateKey {
     /// Makes a new key; 4096 bits of RSA take about a second.
     pub(crate) fn generate(algorithm: Algorithm) -> Result<Self, String> {

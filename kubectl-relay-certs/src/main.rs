@@ -20,12 +20,17 @@ mod own;
 mod password;
 mod registered;
 mod restarts;
+mod rotate;
+mod rotate_pair;
+mod rotate_root;
 mod rotation;
 mod run;
 mod secrets;
 mod soundness;
 mod status;
+mod successors;
 mod token;
+mod turnover;
 
 use relay_shared::runtime;
 

@@ -37,19 +37,22 @@ async fn of_group(management: &Cluster, namespace: &str, group: &str) -> Result<
     Ok(listed.iter().filter_map(name).collect())
 }
 
-/// Refuses to leave out a registered cluster: whoever runs the relay may count its
-/// clusters, and cannot tell which context leads to which.
+/// Refuses to leave out a registered cluster. Which context leads to which cannot be
+/// told, so they are counted.
 ///
 /// # Errors
-/// If more clusters are registered than are worked on.
-pub(crate) fn all_take_part(registered: &[String], worked_on: usize) -> Result<()> {
-    if registered.len() <= worked_on {
+/// If more clusters are registered than take part.
+pub(crate) fn all_take_part(registered: &[String], taking_part: usize) -> Result<()> {
+    if registered.len() <= taking_part {
         return Ok(());
     }
     Err(Error::new(format!(
-        "{} clusters are registered with the relay server, and {worked_on} take part: {}",
+        "{} clusters are registered with the relay server, and {taking_part} take part: {}",
         registered.len(),
         registered.join(", ")
     ))
-    .hint("name them all with --remote-context; `--only-these` goes on without the others"))
+    .hint(
+        "name them all with --remote-context, also the management cluster's if an agent runs there; \
+         --only-these goes on without the others",
+    ))
 }

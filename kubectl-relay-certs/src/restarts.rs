@@ -6,7 +6,7 @@ use k8s_openapi::{
     api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time},
 };
-use relay_shared::{Error, Result, cluster::Cluster, relay};
+use relay_shared::{Result, cluster::Cluster, relay};
 
 /// The relay's two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,38 +33,28 @@ impl Peer {
         format!("kubectl --context {context} -n {namespace} rollout restart deployment/{name}")
     }
 
-    /// Its pods that started before a time, by name. Who may not see pods sees none.
+    /// Its pods. Who may not see pods sees none.
     ///
     /// # Errors
     /// If the cluster does not answer.
-    pub(crate) async fn started_before(
-        self,
-        cluster: &Cluster,
-        namespace: &str,
-        time: &Time,
-    ) -> Result<Vec<String>, Error> {
+    pub(crate) async fn pods(self, cluster: &Cluster, namespace: &str) -> Result<Vec<Pod>> {
         let labels = format!("app in ({})", self.names().join(","));
         match cluster.list::<Pod>(Some(namespace), &labels).await {
-            Ok(pods) => Ok(pods.iter().filter(|pod| is_before(pod, time)).map(name).collect()),
             Err(error) if error.is_forbidden() => Ok(Vec::new()),
-            Err(error) => Err(error),
+            pods => pods,
         }
     }
 }
 
 /// Whether a pod runs that started before a time. Both are in whole seconds: within
 /// the same second it may have.
-fn is_before(pod: &Pod, time: &Time) -> bool {
+pub(crate) fn is_before(pod: &Pod, time: &Time) -> bool {
     let status = pod.status.as_ref();
     let has_ended = status
         .and_then(|status| status.phase.as_deref())
         .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"));
     let started = status.and_then(|status| status.start_time.as_ref());
     !has_ended && pod.metadata.deletion_timestamp.is_none() && started.is_some_and(|started| started <= time)
-}
-
-fn name(pod: &Pod) -> String {
-    pod.metadata.name.clone().unwrap_or_default()
 }
 
 /// When a key of a Secret was written last, as far as the API server remembers it.

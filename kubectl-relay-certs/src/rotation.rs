@@ -95,6 +95,14 @@ impl Seen {
         Ok(self.trust(|trust| without(&trust.certificates, pair.new)))
     }
 
+    /// The root that takes over, once clusters trust it.
+    ///
+    /// # Errors
+    /// If it cannot be told which one that is.
+    pub(crate) fn new_root(&self) -> Result<Option<&Certificate>> {
+        Ok(self.pair()?.map(|pair| pair.new))
+    }
+
     fn publish(&self) -> Result<Outcome> {
         let pair = match (self.pair()?, &self.next) {
             (Some(pair), _) if self.lacking(pair.new).is_empty() => {
@@ -205,7 +213,11 @@ impl Seen {
         }
     }
 
-    fn only_root(&self) -> Result<&Certificate> {
+    /// The root that all clusters trust, where there is one alone.
+    ///
+    /// # Errors
+    /// If no cluster trusts any.
+    pub(crate) fn only_root(&self) -> Result<&Certificate> {
         self.roots()
             .first()
             .copied()

@@ -4,7 +4,7 @@ use relay_shared::{ExitCode, Result};
 
 use crate::{
     cli::{Cli, Command},
-    csr, generate, init, inspect, manifests, status,
+    csr, generate, init, inspect, manifests, rotate, status,
 };
 
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
@@ -15,6 +15,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Csr(args) => csr::run(&cli.cluster, args).await,
         Command::Manifests(args) => manifests::run(&cli.cluster, args).await,
         Command::Inspect(args) => inspect::run(&cli.cluster, args).await,
+        Command::Rotate(args) => rotate::run(&cli.cluster, args).await,
         Command::About(about) => about.run::<Cli>(&cli.cluster).await,
     }
 }

@@ -1,7 +1,10 @@
 //! The page's three Secrets: what each holds, what is in a cluster, and what is
 //! to be done about the difference.
 
-use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
 use relay_shared::{
     Error, Result,
     cluster::ObjectRef,
@@ -18,6 +21,7 @@ use crate::{
     chain::Chain,
     directory::Pair,
     key::{PrivateKey, StoredKey},
+    restarts,
     soundness::{self, Findings, Purpose},
 };
 
@@ -167,6 +171,11 @@ impl Live {
             key: self.key.take(),
             hint: "",
         }
+    }
+
+    /// When `ca.crt` was written last, if that is known.
+    pub(crate) fn roots_written(&self) -> Option<Time> {
+        restarts::written(&self.metadata, CA)
     }
 
     /// Whether it holds a private key, readable or not.

@@ -27,6 +27,9 @@ pub const SIGNING_SECRET: &str = "relay-tls-signing-secret";
 /// The Secret with the token by which an agent gets its first certificate.
 pub const IDENTITY_TOKEN_SECRET: &str = "relay-identity-token-secret";
 
+/// The Secret with an agent's own certificate, which the relay server issued.
+pub const CLIENT_SECRET: &str = "relay-client-tls-secret";
+
 /// The Istio ingress gateway's namespace, Service and port, as on the page.
 pub const INGRESS_NAMESPACE: &str = "istio-system";
 /// See [`INGRESS_NAMESPACE`].

@@ -55,7 +55,7 @@ impl RemoteArgs {
         kubeconfig: &Kubeconfig,
         flags: &ClusterArgs,
         management: Option<&Cluster>,
-    ) -> Result<Vec<Result<Cluster>>> {
+    ) -> Result<Remotes> {
         let files: Result<Vec<_>> = self
             .kubeconfigs
             .iter()
@@ -65,6 +65,7 @@ impl RemoteArgs {
         let sources: Vec<_> = std::iter::once(kubeconfig).chain(&files).collect();
         let overrides = flags.overrides_everywhere();
         let mut clusters: Vec<Result<Cluster>> = Vec::new();
+        let mut hosts_agent = false;
         for chosen in choose(&self.contexts, &sources)? {
             let cluster = Cluster::connect(sources[chosen.source], Some(chosen.context), &overrides)
                 .map(|cluster| cluster.called(&chosen.label(&sources)));
@@ -79,13 +80,26 @@ impl RemoteArgs {
                             same.context()
                         ));
                     }
+                    hosts_agent |= management.is_some_and(|management| management.is_same_server(cluster));
                     continue;
                 }
             }
             clusters.push(cluster);
         }
-        Ok(clusters)
+        Ok(Remotes {
+            clusters,
+            hosts_agent,
+        })
     }
+}
+
+/// The remote clusters of a command.
+#[derive(Debug)]
+pub struct Remotes {
+    /// Each once, and none that is the management cluster.
+    pub clusters: Vec<Result<Cluster>>,
+    /// Whether the management cluster was named among them: an agent runs in it, too.
+    pub hosts_agent: bool,
 }
 
 /// One context of one of several kubeconfigs.

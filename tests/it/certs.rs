@@ -21,6 +21,7 @@ mod own;
 mod owners;
 mod plans;
 mod refusals;
+mod rotating;
 mod status;
 
 pub(crate) use generate::offline;

@@ -1,0 +1,163 @@
+//! What a rotation has made, on disk: under a name of its own (`relay-root-next.crt`)
+//! until it takes the place of what it replaces, which is kept (`relay-root-old.crt`).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use relay_shared::{Error, Result};
+
+use crate::{
+    chain::Chain,
+    directory::{self, RootKey},
+    key::{PrivateKey, StoredKey},
+    secrets::Role,
+};
+
+const HINT: &str = "mend it, move it away, or choose another --pki-dir";
+
+/// A certificate that is to take a role's place, or what there is of it.
+#[derive(Default)]
+pub(crate) struct Successor {
+    pub(crate) chain: Option<Chain>,
+    pub(crate) key: Option<StoredKey>,
+    /// The key's file's name.
+    pub(crate) key_place: String,
+}
+
+/// Reads a role's successor; where there is none, it holds nothing.
+///
+/// # Errors
+/// If a file is there and cannot be read, or is not what its name says.
+pub(crate) fn read(directory: &Path, role: Role) -> Result<Successor> {
+    let key = path(directory, role, "next", "key");
+    Ok(Successor {
+        chain: directory::read_chain(&path(directory, role, "next", "crt"), HINT)?,
+        key: directory::read_key(&key, HINT)?,
+        key_place: key.display().to_string(),
+    })
+}
+
+/// Writes a successor and syncs it, the key first. What an interrupted run left stays.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn write(
+    directory: &Path,
+    role: Role,
+    chain: &Chain,
+    key: &PrivateKey,
+    root_key: &RootKey,
+) -> Result<()> {
+    let key_path = path(directory, role, "next", "key");
+    let written = || {
+        directory::create(directory)?;
+        if !key_path.exists() {
+            directory::write_key(&key_path, key, root_key)?;
+        }
+        let certificate = path(directory, role, "next", "crt");
+        if !certificate.exists() {
+            directory::write_new(&certificate, chain.pem().as_bytes())?;
+        }
+        directory::sync(directory)
+    };
+    written().map_err(|e: io::Error| {
+        Error::new(format!("cannot write {}: {e}", key_path.display()))
+            .hint("nothing was written to any cluster; mend it or choose another --pki-dir, and run again")
+    })
+}
+
+/// Gives a role's successor the final names, and keeps what had them before. Can be
+/// repeated after it was cut off. Returns the names that are old now.
+///
+/// # Errors
+/// If a file cannot be renamed.
+pub(crate) fn take_over(directory: &Path, role: Role) -> Result<Vec<PathBuf>> {
+    let number = kept(directory, role);
+    let mut old = Vec::new();
+    // The certificate last: as long as its successor is there, this is not done.
+    for kind in ["key", "crt"] {
+        let next = path(directory, role, "next", kind);
+        if !next.exists() {
+            continue;
+        }
+        let current = directory.join(format!("{}.{kind}", role.stem()));
+        let mut moved = || {
+            if current.exists() {
+                let aside = path(directory, role, &number, kind);
+                if aside.exists() {
+                    let taken = io::Error::new(io::ErrorKind::AlreadyExists, "the name is taken");
+                    return Err((aside, taken));
+                }
+                fs::rename(&current, &aside).map_err(|e| (current.clone(), e))?;
+                old.push(aside);
+            }
+            fs::rename(&next, &current).map_err(|e| (next.clone(), e))
+        };
+        moved().map_err(|(path, e)| {
+            Error::new(format!("cannot rename {}: {e}", path.display()))
+                .hint("the clusters are done; mend it and run the same command again")
+        })?;
+    }
+    directory::sync(directory)
+        .map_err(|e| Error::new(format!("cannot sync {}: {e}", directory.display())))?;
+    Ok(old)
+}
+
+/// The first of `old`, `old-2`, … under which no certificate is kept.
+fn kept(directory: &Path, role: Role) -> String {
+    let name = |number: u32| match number {
+        1 => "old".to_owned(),
+        _ => format!("old-{number}"),
+    };
+    let free = |age: &String| !path(directory, role, age, "crt").exists();
+    (1..).map(name).find(free).unwrap_or_default()
+}
+
+/// Where a directory keeps a file of a role: its successor's, or a former one.
+fn path(directory: &Path, role: Role, age: &str, kind: &str) -> PathBuf {
+    directory.join(format!("{}-{age}.{kind}", role.stem()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files of a directory before and after, as `NAME=CONTENT`.
+    #[track_caller]
+    fn check(before: &str, after: &str) {
+        let directory = tempfile::tempdir().expect("can be made");
+        for (name, content) in before.split_whitespace().filter_map(|file| file.split_once('=')) {
+            fs::write(directory.path().join(format!("relay-root{name}")), content).expect("is writable");
+        }
+        take_over(directory.path(), Role::Root).unwrap_or_else(|e| panic!("{e}"));
+        let mut files: Vec<_> = fs::read_dir(directory.path())
+            .expect("is there")
+            .map(|entry| {
+                let path = entry.expect("can be read").path();
+                let name = path.file_name().expect("has one").to_string_lossy().into_owned();
+                let content = fs::read_to_string(&path).expect("is text");
+                format!("{}={content}", name.trim_start_matches("relay-root"))
+            })
+            .collect();
+        files.sort();
+        assert_eq!(files.join(" "), after);
+    }
+
+    #[test]
+    fn a_successor_takes_over_wherever_it_was_cut_off() {
+        let done = "-old.crt=a -old.key=ka .crt=b .key=kb";
+        check(".crt=a .key=ka -next.crt=b -next.key=kb", done);
+        check(".crt=a -old.key=ka -next.crt=b -next.key=kb", done);
+        check(".crt=a .key=kb -old.key=ka -next.crt=b", done);
+        check(".key=kb -old.key=ka -old.crt=a -next.crt=b", done);
+        check(done, done);
+        check(".crt=a -next.crt=b -next.key=kb", "-old.crt=a .crt=b .key=kb");
+        check("-next.crt=b -next.key=kb", ".crt=b .key=kb");
+        check(
+            "-old.crt=a -old.key=ka .crt=b .key=kb -next.crt=c -next.key=kc",
+            "-old-2.crt=b -old-2.key=kb -old.crt=a -old.key=ka .crt=c .key=kc",
+        );
+    }
+}
