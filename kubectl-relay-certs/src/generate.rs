@@ -25,7 +25,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<Exit
         signing: Pair::default(),
         files: own::read(&args.issue.ca, &args.pki_dir)?,
     };
-    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.unlock(key, place);
+    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.password.unlock(key, place);
     let decision = material::decide(found, choices, now, &mut unlock)?;
     let root_key = match decision.issues_root() {
         true => args.issue.root_key.root_key()?,

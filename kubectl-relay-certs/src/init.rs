@@ -51,7 +51,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode
         files,
     };
     let choices = args.issue.choices.of(host.clone())?;
-    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.unlock(key, place);
+    let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.password.unlock(key, place);
     let decision = material::decide(found, choices, now, &mut unlock)?;
     notes.extend(decision.remarks.iter().cloned());
     let root_key = match decision.issues_root() && args.dry_run == DryRun::None {

@@ -15,14 +15,22 @@ use crate::{
 /// The environment variable that holds the password.
 const VARIABLE: &str = "RELAY_CA_KEY_PASSWORD";
 
-/// How the root's key is kept. Flattened into the commands that issue.
+/// What opens the root's key. Flattened into the commands that issue.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Key of the root")]
-pub(crate) struct RootKeyArgs {
+pub(crate) struct PasswordArgs {
     /// File with the password of an encrypted root or CA key; else RELAY_CA_KEY_PASSWORD
     /// holds it, or it is asked for
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca_key_password_file: Option<PathBuf>,
+}
+
+/// How the root's key is kept. Flattened into the commands that make one.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Key of the root")]
+pub(crate) struct RootKeyArgs {
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
 
     /// Keep the key of a new root behind that password
     #[arg(long)]
@@ -33,7 +41,7 @@ pub(crate) struct RootKeyArgs {
     discard_root_key: bool,
 }
 
-impl RootKeyArgs {
+impl PasswordArgs {
     /// Opens a key, whose name is for the question.
     ///
     /// # Errors
@@ -44,29 +52,6 @@ impl RootKeyArgs {
             Error::new(format!("{place} {defect}"))
                 .hint(format!("give another with --ca-key-password-file or {VARIABLE}"))
         })
-    }
-
-    /// What is to become of the key of a new root.
-    ///
-    /// # Errors
-    /// If it is to be encrypted and there is no password.
-    pub(crate) fn root_key(&self) -> Result<RootKey> {
-        match (self.encrypt_root_key, self.discard_root_key) {
-            (true, _) => {
-                let password = self.password("New password of the root's key: ")?;
-                let asked = self.ca_key_password_file.is_none() && env::var_os(VARIABLE).is_none();
-                if asked && terminal::password("The same again: ")?.as_bytes() != password.as_slice() {
-                    return Err(Error::new("the two passwords are not the same"));
-                }
-                match password.is_empty() {
-                    true => Err(Error::new("the password is empty")
-                        .hint("leave out --encrypt-root-key to keep the key as it is")),
-                    false => Ok(RootKey::Encrypted(password)),
-                }
-            }
-            (false, true) => Ok(RootKey::Discarded),
-            (false, false) => Ok(RootKey::Plain),
-        }
     }
 
     /// A file's first line, as OpenSSL's `file:` takes it.
@@ -90,5 +75,38 @@ impl RootKeyArgs {
         let answer = terminal::password(question)
             .map_err(|e| e.hint(format!("give --ca-key-password-file, or set {VARIABLE}")))?;
         Ok(Zeroizing::new(answer.as_bytes().to_vec()))
+    }
+
+    /// How the key of a new root is kept: as it is, or behind the password.
+    ///
+    /// # Errors
+    /// If there is no password, or not the same one twice.
+    pub(crate) fn kept(&self, encrypted: bool) -> Result<RootKey> {
+        if !encrypted {
+            return Ok(RootKey::Plain);
+        }
+        let password = self.password("New password of the root's key: ")?;
+        let asked = self.ca_key_password_file.is_none() && env::var_os(VARIABLE).is_none();
+        if asked && terminal::password("The same again: ")?.as_bytes() != password.as_slice() {
+            return Err(Error::new("the two passwords are not the same"));
+        }
+        match password.is_empty() {
+            true => Err(Error::new("the password is empty")
+                .hint("leave out --encrypt-root-key to keep the key as it is")),
+            false => Ok(RootKey::Encrypted(password)),
+        }
+    }
+}
+
+impl RootKeyArgs {
+    /// What is to become of the key of a new root.
+    ///
+    /// # Errors
+    /// As for [`PasswordArgs::kept`].
+    pub(crate) fn root_key(&self) -> Result<RootKey> {
+        match self.discard_root_key {
+            true => Ok(RootKey::Discarded),
+            false => self.password.kept(self.encrypt_root_key),
+        }
     }
 }

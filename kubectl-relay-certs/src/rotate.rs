@@ -16,8 +16,8 @@ use serde_json::json;
 use time::Duration;
 
 use crate::{
-    choices, cli::SecretNames, fleet::Places, init::MANAGER, password::RootKeyArgs, rotate_pair, rotate_root,
-    rotation::Turn, secrets::Role,
+    choices, cli::SecretNames, fleet::Places, init::MANAGER, password::PasswordArgs, rotate_pair,
+    rotate_root, rotation::Turn, secrets::Role,
 };
 
 /// What is replaced.
@@ -65,7 +65,8 @@ Examples:
     --context mgmt --remote-context 'prod-*'
 
   # Take publishing back
-  kubectl relay-certs rotate root --abort --context mgmt --remote-context 'prod-*'")]
+  kubectl relay-certs rotate root --abort \\
+    --context mgmt --remote-context 'prod-*'")]
     Root(Box<RootArgs>),
 }
 
@@ -96,9 +97,6 @@ pub(crate) struct CommonArgs {
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
-
-    #[command(flatten)]
-    pub(crate) root_key: RootKeyArgs,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +111,9 @@ pub(crate) struct PairArgs {
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
 }
 
 #[derive(Debug, Args)]
@@ -133,11 +134,18 @@ pub(crate) struct RootArgs {
     #[arg(long)]
     pub(crate) only_these: bool,
 
-    #[command(flatten)]
-    pub(crate) remotes: RemoteArgs,
+    /// Keep the key of the new root behind a password
+    #[arg(long)]
+    pub(crate) encrypt_root_key: bool,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+
+    #[command(flatten)]
+    pub(crate) remotes: RemoteArgs,
 }
 
 impl CommonArgs {

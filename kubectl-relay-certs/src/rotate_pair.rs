@@ -153,7 +153,7 @@ fn authority(args: &PairArgs, trusted: &[crate::certificate::Certificate]) -> Re
     let key = match directory::read_key(&path, hint)? {
         None => return Err(Error::new(format!("{} is not there", path.display())).hint(hint)),
         Some(StoredKey::Plain(key)) => key,
-        Some(StoredKey::Encrypted(key)) => common.root_key.unlock(&key, &path.display().to_string())?,
+        Some(StoredKey::Encrypted(key)) => args.password.unlock(&key, &path.display().to_string())?,
     };
     Authority::new(trusted, key).map_err(|_| {
         Error::new(format!(

@@ -90,7 +90,7 @@ impl<'a> Rotation<'a> {
     async fn publish(mut self) -> Result<ExitCode> {
         let common = &self.args.common;
         let made = match self.seen.needs_root() {
-            true => Some(make_root(common, &mut self.next, self.seen.only_root()?, self.namespace).await?),
+            true => Some(make_root(self.args, &mut self.next, self.seen.only_root()?, self.namespace).await?),
             false => None,
         };
         if let Some(root) = &made {
@@ -107,14 +107,7 @@ impl<'a> Rotation<'a> {
             .0;
         if let Some(root) = made.filter(|_| common.writes()) {
             let chain = Chain::new(root.certificate().clone(), Vec::new());
-            let kept = common.root_key.root_key()?;
-            if matches!(kept, RootKey::Discarded) {
-                return Err(
-                    Error::usage("the key of a new root is needed to issue from it").hint(
-                        "leave out --discard-root-key, and move relay-root-next.key away once all is issued",
-                    ),
-                );
-            }
+            let kept = self.args.password.kept(self.args.encrypt_root_key)?;
             successors::write(&common.pki_dir, Role::Root, &chain, root.key(), &kept)?;
         }
         common.carry_out(plan).await?;
@@ -150,7 +143,7 @@ impl<'a> Rotation<'a> {
                 .new_root()?
                 .cloned()
                 .ok_or_else(|| Error::new("there is no new root"))?;
-            let authority = authority(common, next, &root)?;
+            let authority = authority(args, next, &root)?;
             let left = (
                 successors::read(&common.pki_dir, Role::Server)?,
                 successors::read(&common.pki_dir, Role::Signing)?,
@@ -300,7 +293,7 @@ fn leads_to(pair: Pair, trusted: &[Certificate]) -> Result<(Chain, Certificate)>
 
 /// Makes the new root, with the key that an interrupted run has left.
 async fn make_root(
-    common: &CommonArgs,
+    args: &RootArgs,
     next: &mut Successor,
     old: &Certificate,
     namespace: &str,
@@ -308,11 +301,11 @@ async fn make_root(
     let left = next
         .key
         .take()
-        .map(|key| opened(common, key, &next.key_place))
+        .map(|key| opened(args, key, &next.key_place))
         .transpose()?;
     let (names, lifetime, algorithm) = (
         Names::root(namespace),
-        common.lifetime,
+        args.common.lifetime,
         Algorithm::like(old.key_kind()),
     );
     let _spinner = terminal::Progress::spinner("making the new root");
@@ -325,8 +318,8 @@ async fn make_root(
 }
 
 /// The new root with its key.
-fn authority(common: &CommonArgs, next: Successor, root: &Certificate) -> Result<Authority> {
-    let directory = common.pki_dir.display();
+fn authority(args: &RootArgs, next: Successor, root: &Certificate) -> Result<Authority> {
+    let directory = args.common.pki_dir.display();
     let Some(key) = next.key else {
         return Err(Error::new(format!(
             "{directory} has not the key of the new root {}",
@@ -334,7 +327,7 @@ fn authority(common: &CommonArgs, next: Successor, root: &Certificate) -> Result
         ))
         .hint("give the --pki-dir that it was published from"));
     };
-    let key = opened(common, key, &next.key_place)?;
+    let key = opened(args, key, &next.key_place)?;
     Authority::new(std::slice::from_ref(root), key).map_err(|_| {
         Error::new(format!(
             "{} is not the key of the new root {}",
@@ -345,10 +338,10 @@ fn authority(common: &CommonArgs, next: Successor, root: &Certificate) -> Result
     })
 }
 
-fn opened(common: &CommonArgs, key: StoredKey, place: &str) -> Result<PrivateKey> {
+fn opened(args: &RootArgs, key: StoredKey, place: &str) -> Result<PrivateKey> {
     match key {
         StoredKey::Plain(key) => Ok(key),
-        StoredKey::Encrypted(key) => common.root_key.unlock(&key, place),
+        StoredKey::Encrypted(key) => args.password.unlock(&key, place),
     }
 }
 
