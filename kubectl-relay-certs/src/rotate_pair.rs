@@ -99,7 +99,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Res
         },
         Role::Root | Role::Signing => Purpose::Signing,
     };
-    let findings = soundness::of_chain(&chain, Some(&key), &trusted, purpose, now);
+    let findings = soundness::of_chain(&chain, Some(&key), Some(&trusted), purpose, now);
     if let Some(defect) = findings.error() {
         return Err(Error::new(format!("the new certificate {defect}"))
             .hint("nothing was written; `kubectl relay-certs rotate root` replaces a root"));
