@@ -1,15 +1,22 @@
 //! The command line of `kubectl relay-address`.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
+    Result,
     about::About,
-    address::PortRef,
+    address::{Family, HostKind},
     args::{self, ClusterArgs, ServiceArgs},
+    candidate::Preferences,
     cluster::ObjectRef,
     exposure::{Lookup, Via},
-    output::TableOutput,
+    node_port::NodeAddressType,
+    output::{self, Format, TemplateArgs},
     relay,
+    service_address::PortRef,
 };
 
 /// Print the address at which agents reach the relay server, as HOST:PORT
@@ -23,6 +30,18 @@ Examples:
   # The address to register clusters with
   RELAY_ADDRESS=$(kubectl relay-address --context mgmt)
 
+  # The page's three variables
+  eval \"$(kubectl relay-address -o env)\"
+
+  # Why this address and no other
+  kubectl relay-address --explain
+
+  # Wait for the cloud's load balancer
+  kubectl relay-address --wait=10m
+
+  # On kind, which has no load balancers
+  kubectl relay-address --node-port
+
   # Only the Istio ingress gateway counts, and it is not where Istio puts it
   kubectl relay-address --via istio --ingress-namespace edge"
 )]
@@ -34,7 +53,10 @@ pub(crate) struct Cli {
     lookup: LookupArgs,
 
     #[command(flatten)]
-    pub(crate) output: TableOutput,
+    choice: ChoiceArgs,
+
+    #[command(flatten)]
+    pub(crate) output: AddressOutput,
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -61,30 +83,181 @@ struct LookupArgs {
     #[arg(long, value_name = "PORT", default_value = relay::PORT_NAME)]
     port_name: String,
 
-    /// Namespace of the Istio ingress gateway
-    #[arg(long, value_name = "NAMESPACE", default_value = relay::INGRESS_NAMESPACE, value_parser = args::namespace, add = args::namespaces())]
-    ingress_namespace: String,
+    /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]
+    #[arg(long, value_name = "NAME", value_parser = args::dns_name)]
+    server_name: Option<String>,
 
-    /// Service of the Istio ingress gateway
-    #[arg(long, value_name = "NAME", default_value = relay::INGRESS_SERVICE, value_parser = args::label)]
-    ingress_service: String,
+    /// Namespace of the Istio ingress gateway [default: wherever one serves the relay]
+    ///
+    /// By default every Istio gateway is found whose Gateway passes TLS through for
+    /// the relay's name. Without any, and where only its service is named, it is
+    /// istio-system.
+    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace, add = args::namespaces())]
+    ingress_namespace: Option<String>,
 
-    /// Port of the Istio ingress gateway, by name or number
-    #[arg(long, value_name = "PORT", default_value = relay::INGRESS_PORT_NAME)]
-    ingress_port_name: String,
+    /// Service of the Istio ingress gateway [default: whichever serves the relay]
+    ///
+    /// Where only its namespace is named, and where none is found, it is
+    /// istio-ingressgateway.
+    #[arg(long, value_name = "NAME", value_parser = args::label)]
+    ingress_service: Option<String>,
+
+    /// Port of the Istio ingress gateway, by name or number [default: the Gateway's]
+    ///
+    /// Where no Gateway says which, it is the one named https.
+    #[arg(long, value_name = "PORT")]
+    ingress_port_name: Option<String>,
+}
+
+/// Which of several addresses.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Choice")]
+struct ChoiceArgs {
+    /// Take node ports, also those of LoadBalancer services, as on kind
+    #[arg(long)]
+    node_port: bool,
+
+    /// Types of node addresses that count, best first; repeatable, or with commas
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_enum,
+        ignore_case = true,
+        value_delimiter = ',',
+        hide_possible_values = true,
+        long_help = "Types of node addresses that count, best first; repeatable, or with commas\n\n\
+                       By default all do: ExternalIP, ExternalDNS, InternalIP, InternalDNS, Hostname."
+    )]
+    node_address_type: Vec<NodeAddressType>,
+
+    /// What to take first of the addresses that one load balancer has
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "ip|hostname")]
+    prefer: Option<HostKind>,
+
+    /// Family that an IP has to be of
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "ipv4|ipv6")]
+    ip_family: Option<Family>,
+
+    /// Print every address, one a line, the best first
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Show what was found where, and why each is taken or not
+    ///
+    /// Looks everywhere, even where an address was found already. With -o json it is
+    /// in `candidates`.
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Wait until there is an address [default: 5m where no duration is given]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1, require_equals = true,
+          default_missing_value = "5m")]
+    wait: Option<Duration>,
+}
+
+/// The flag that says how the address is printed.
+#[derive(Debug, Args)]
+pub(crate) struct AddressOutput {
+    /// Print more: env, wide, json, yaml, jsonpath=TEMPLATE, jsonpath-file=FILE or
+    /// jsonpath-as-json=TEMPLATE
+    ///
+    /// env is for eval in a shell. json has address, host, port, source and
+    /// candidates, and stays like this.
+    #[arg(short, long, value_name = "FORMAT", add = ArgValueCandidates::new(|| output::candidates(&FORMATS)))]
+    output: Option<String>,
+
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+/// In the order of kubectl's message.
+const FORMATS: [&str; 7] = [
+    "env",
+    "json",
+    "jsonpath",
+    "jsonpath-as-json",
+    "jsonpath-file",
+    "wide",
+    "yaml",
+];
+
+/// How the address is printed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Output {
+    /// As it is.
+    Address,
+    /// As assignments of a shell's variables.
+    Environment,
+    /// With where it is from.
+    Wide,
+    /// As a document.
+    Document(Format),
+}
+
+impl AddressOutput {
+    /// The format that is asked for.
+    ///
+    /// # Errors
+    /// If there is no such format, or its template makes no sense or cannot be read.
+    pub(crate) fn parse(&self) -> Result<Output> {
+        Ok(match self.output.as_deref().unwrap_or_default() {
+            "" => Output::Address,
+            "env" => Output::Environment,
+            "wide" => Output::Wide,
+            output => Output::Document(output::format(output, &FORMATS, &self.template)?),
+        })
+    }
 }
 
 impl Cli {
     /// What to look for, as the flags say.
     pub(crate) fn lookup(&self) -> Lookup {
-        let flags = &self.lookup;
+        let LookupArgs {
+            via,
+            service,
+            port_name,
+            server_name,
+            ingress_namespace,
+            ingress_service,
+            ingress_port_name,
+        } = &self.lookup;
+        let choice = &self.choice;
+        let named = ingress_namespace.is_some() || ingress_service.is_some();
+        let ingress = || {
+            let namespace = ingress_namespace.as_deref().unwrap_or(relay::INGRESS_NAMESPACE);
+            let service = ingress_service.as_deref().unwrap_or(relay::INGRESS_SERVICE);
+            ObjectRef::new::<Service>(namespace, service)
+        };
         Lookup {
-            via: flags.via,
+            via: *via,
+            everywhere: self.explains() || self.prints_all(),
             namespace: self.cluster.namespace.clone(),
-            service: flags.service.service.clone(),
-            port: PortRef::new(&flags.port_name),
-            ingress: ObjectRef::new::<Service>(&flags.ingress_namespace, &flags.ingress_service),
-            ingress_port: PortRef::new(&flags.ingress_port_name),
+            service: service.service.clone(),
+            port: PortRef::new(port_name),
+            host: server_name.clone(),
+            ingress: named.then(ingress),
+            ingress_port: ingress_port_name.as_ref().map(PortRef::new),
+            preferences: Preferences {
+                kind: choice.prefer,
+                family: choice.ip_family,
+                node_port: choice.node_port,
+                node_address_types: choice.node_address_type.clone(),
+            },
         }
+    }
+
+    /// Whether to say why an address is taken.
+    pub(crate) fn explains(&self) -> bool {
+        self.choice.explain
+    }
+
+    /// Whether to print every address.
+    pub(crate) fn prints_all(&self) -> bool {
+        self.choice.all
+    }
+
+    /// How long to wait for an address, if at all.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.choice.wait
     }
 }

@@ -2,6 +2,7 @@
 //! relay server of a management cluster.
 
 mod cli;
+mod report;
 mod run;
 
 use relay_shared::runtime;

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::core::v1::{Pod, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use relay_shared::address::is_ready_pod;
+use relay_shared::node_port::is_ready_pod;
 use serde_json::Value;
 
 use crate::{

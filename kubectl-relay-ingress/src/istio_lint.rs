@@ -1,7 +1,7 @@
 //! What is wrong with a way through an Istio ingress gateway.
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::address::is_ready_pod;
+use relay_shared::node_port::is_ready_pod;
 use serde_json::json;
 
 use crate::{

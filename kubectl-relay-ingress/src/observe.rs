@@ -7,8 +7,8 @@ use futures::future::{join, try_join_all};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use relay_shared::{
     Error, Result,
-    address::is_ready_pod,
     cluster::{Cluster, ObjectRef},
+    node_port::is_ready_pod,
     terminal,
 };
 use serde_json::Value;

@@ -4,13 +4,15 @@ use futures::future::join;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     ExitCode, Result,
-    address::{self, PortRef},
     args::ClusterArgs,
+    candidate::{self, Preferences},
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
     output::Table,
     relay::PORT_NAME,
-    render, terminal,
+    render,
+    service_address::PortRef,
+    terminal,
 };
 use serde_json::{Value, json};
 
@@ -188,26 +190,29 @@ async fn through_gateway_api(
 fn lookup(service: &ObjectRef, ingress: &ObjectRef, port: &str) -> Lookup {
     Lookup {
         via: exposure::Via::Auto,
+        everywhere: false,
         namespace: service.namespace().unwrap_or_default().to_owned(),
         service: Some(service.name().to_owned()),
         port: PortRef::new(port),
-        ingress: ingress.clone(),
-        ingress_port: PortRef::new(port),
+        host: None,
+        ingress: Some(ingress.clone()),
+        ingress_port: Some(PortRef::new(port)),
+        preferences: Preferences::default(),
     }
 }
 
 /// The address that relay-address would print; what keeps it from one is a finding.
 async fn address(cluster: &Cluster, lookup: &Lookup, lints: &mut Vec<Lint>) -> Result<Option<String>> {
-    let findings = exposure::observe(cluster, lookup).await?;
-    if let Some((address, _)) = address::choose(&findings) {
+    let candidates = exposure::observe(cluster, lookup).await?.candidates;
+    if let Some((address, _)) = candidate::choose(&candidates) {
         return Ok(Some(address.to_string()));
     }
-    let reasons = findings
+    let reasons = candidates
         .iter()
-        .filter_map(|finding| Some((finding, finding.result.as_ref().err()?)));
-    lints.extend(reasons.map(|(finding, reason)| {
+        .filter_map(|candidate| Some((candidate, candidate.result.as_ref().err()?)));
+    lints.extend(reasons.map(|(candidate, reason)| {
         Lint::error(
-            &finding.object,
+            &candidate.object,
             format!("it has no address: {}", reason.state),
             &reason.hint,
         )

@@ -272,10 +272,26 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A name that a client may ask for in its handshake (RFC 6066, section 3).
+pub fn dns_name(text: &str) -> Result<String, String> {
+    match text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a DNS name, in lower case and without wildcards".to_owned()),
+    }
+}
+
 fn key_value(pair: &str) -> Result<(String, String), String> {
     match pair.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// How long to wait: Go's duration or a bare number of seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => go_duration(text).ok_or_else(|| "expected a duration such as 30s or 1m30s".to_owned()),
     }
 }
 
@@ -285,10 +301,7 @@ struct Timeout(Option<Duration>);
 
 /// Go's duration or a bare number of seconds, as kubectl takes it; zero is no limit.
 fn timeout(text: &str) -> Result<Timeout, String> {
-    let duration = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => go_duration(text).ok_or("expected a duration such as 30s, 1m30s or 0")?,
-    };
+    let duration = duration(text).map_err(|_| "expected a duration such as 30s, 1m30s or 0")?;
     Ok(Timeout((!duration.is_zero()).then_some(duration)))
 }
 
@@ -369,6 +382,25 @@ mod tests {
         }
         for bad in ["", ".", "a.", "a..b", "a.-b", "A.b", &"x".repeat(254)] {
             assert!(subdomain(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_dns_names() {
+        for good in ["relay", "enterprise-networking.gloo-mesh", "a.b.example.com"] {
+            assert_eq!(dns_name(good).expect("is one"), good);
+        }
+        for bad in [
+            "",
+            "*.gloo-mesh",
+            "a..b",
+            "a.",
+            "Relay",
+            "a_b",
+            "192.0.2.1:443",
+            &"a.".repeat(127),
+        ] {
+            assert!(dns_name(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use futures::future::try_join_all;
+use futures::{Stream, StreamExt as _, future::try_join_all};
 use http::Request as HttpRequest;
 use k8s_openapi::{
     ClusterResourceScope, NamespaceResourceScope,
@@ -17,7 +17,7 @@ use kube::{
     Client, Resource,
     api::{
         ApiResource, DeleteParams, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams,
-        PostParams, Preconditions, ValidationDirective,
+        PostParams, Preconditions, ValidationDirective, WatchEvent, WatchParams,
     },
     core::{Request, Status},
 };
@@ -238,6 +238,28 @@ impl Cluster {
         self.send(request).await.map_err(|e| self.error(e))
     }
 
+    /// Opens a watch of all objects in a path that the parameters select, from a
+    /// resource version on; without one, it begins with those that there are.
+    pub(crate) async fn events<T: Clone + DeserializeOwned>(
+        &self,
+        path: &str,
+        params: &WatchParams,
+        version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>>> + use<T>> {
+        let request = Request::new(path).watch(params, version);
+        let request = request.map_err(kube::Error::BuildRequest);
+        let events = match request {
+            Ok(request) => self.client.request_events(request).await,
+            Err(e) => Err(e),
+        };
+        let cluster = self.clone();
+        let events = events.map_err(|e| self.error(e))?;
+        Ok(events.map(move |event| match event {
+            Ok(WatchEvent::Error(status)) => Err(cluster.error(kube::Error::Api(status))),
+            event => event.map_err(|e| cluster.error(e)),
+        }))
+    }
+
     /// Creates an object.
     pub async fn create(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
         let params = PostParams {
@@ -426,6 +448,12 @@ impl ObjectRef {
             namespace: Some(namespace.to_owned()),
             name: name.to_owned(),
         }
+    }
+
+    /// The object of a kind that a document is of, as far as it says.
+    pub fn of(resource: &ApiResource, document: &Value) -> Self {
+        let text = |key: &str| document["metadata"][key].as_str().unwrap_or_default();
+        Self::dynamic(resource.clone(), text("namespace"), text("name"))
     }
 
     /// The kind of the object.

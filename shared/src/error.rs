@@ -43,11 +43,11 @@ impl From<ExitCode> for std::process::ExitCode {
 ///   where: context "prod-1", secret "gloo-mesh/relay-root-tls-secret"
 ///   hint: ask for the right to …
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
 /// Boxed, as a `Result` is moved far more often than it fails.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Parts {
     exit: ExitCode,
     /// What the API server calls it, such as `Forbidden`.
@@ -153,6 +153,11 @@ impl Error {
     /// Whether somebody else has created the object since it was looked for.
     pub fn is_already_there(&self) -> bool {
         self.0.reason.as_deref() == Some("AlreadyExists")
+    }
+
+    /// What happened, without where it did.
+    pub fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// The exit code that this error asks for.

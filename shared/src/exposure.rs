@@ -1,40 +1,123 @@
-//! Reads what exposes the relay server: its Service, and Istio's ingress gateway.
+//! Reads what exposes the relay server: its Service, Istio's ingress gateways and
+//! Gateway API's.
 
+use std::time::{Duration, Instant};
+
+use futures::future::try_join;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 
 use crate::{
-    address::{self, Address, Backends, Finding, PortRef, Reason},
+    address::Address,
+    candidate::{self, Candidate, Preferences, Reason, Source},
     cluster::{Cluster, ObjectRef},
     error::{Error, Result},
+    gateways,
+    node_port::Backends,
     relay::{self, RelayHost},
+    service_address::{self, PortRef},
+    terminal,
+    watch::{Reading, Watches},
 };
 
 /// Where to look for the relay server's address.
 #[derive(Debug)]
 pub struct Lookup {
-    /// Which sources, and in which order.
+    /// Which sources.
     pub via: Via,
+    /// Whether to look in all of them, even after one has an address.
+    pub everywhere: bool,
     /// The relay's namespace.
     pub namespace: String,
     /// The relay server's Service, if it is not one of [`relay::SERVICES`].
     pub service: Option<String>,
     /// Its gRPC port.
     pub port: PortRef,
-    /// The Istio ingress gateway's Service.
-    pub ingress: ObjectRef,
-    /// Its port for TLS.
-    pub ingress_port: PortRef,
+    /// The name that agents ask for, if it is not the Service's.
+    pub host: Option<String>,
+    /// The Istio ingress gateway's Service; without one, those are found that serve
+    /// the relay's host.
+    pub ingress: Option<ObjectRef>,
+    /// Its port for TLS; without one, the one that leads to the relay's host.
+    pub ingress_port: Option<PortRef>,
+    /// What is liked better than the usual order.
+    pub preferences: Preferences,
 }
 
 /// A source of addresses, or all of them in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
-    /// The relay service, else the Istio ingress gateway
+    /// The first of these that has an address
     Auto,
     /// The relay service itself
     Service,
-    /// The Istio ingress gateway
+    /// An Istio ingress gateway
     Istio,
+    /// A Gateway of Gateway API
+    GatewayApi,
+}
+
+impl Via {
+    fn sources(self) -> &'static [Source] {
+        match self {
+            Self::Auto => &[Source::Service, Source::Istio, Source::GatewayApi],
+            Self::Service => &[Source::Service],
+            Self::Istio => &[Source::Istio],
+            Self::GatewayApi => &[Source::GatewayApi],
+        }
+    }
+}
+
+/// What was found, and what could not be.
+#[derive(Debug)]
+pub struct Observation {
+    /// The name that agents ask for.
+    pub host: String,
+    /// From every source that was looked in, best first.
+    pub candidates: Vec<Candidate>,
+    /// What is to be known about sources.
+    pub notes: Vec<Note>,
+}
+
+/// Something about a source that is of no object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The source.
+    pub source: Source,
+    /// What there is to say.
+    pub text: String,
+    /// What kept the source from having an address, if something did.
+    pub obstacle: Option<Error>,
+}
+
+impl Observation {
+    /// The address to dial and where it is from, or an error that says of every object
+    /// that was looked at in which state it is.
+    pub fn address(&self, context: &str) -> Result<(&Address, &Candidate)> {
+        if let Some(found) = candidate::choose(&self.candidates) {
+            return Ok(found);
+        }
+        let mut causes: Vec<_> = self.candidates.iter().filter_map(Candidate::error).collect();
+        causes.extend(self.notes.iter().filter_map(|note| note.obstacle.clone()));
+        Err(match causes.len() {
+            1 => causes.remove(0),
+            _ => Error::new("the relay server has no address yet").causes(causes),
+        }
+        .context(context))
+    }
+
+    pub(crate) fn extend(&mut self, mut candidates: Vec<Candidate>) {
+        candidate::rank(&mut candidates);
+        self.candidates.extend(candidates);
+    }
+
+    pub(crate) fn note(&mut self, source: Source, text: impl Into<String>, obstacle: Option<Error>) {
+        let text = text.into();
+        self.notes.push(Note {
+            source,
+            text,
+            obstacle,
+        });
+    }
 }
 
 /// Reads the relay server's Service: the one named, else the first there is of
@@ -44,13 +127,21 @@ pub async fn relay_service(
     namespace: &str,
     named: Option<&str>,
 ) -> Result<Option<(ObjectRef, Service)>> {
+    read_relay_service(&Reading::new(cluster), namespace, named).await
+}
+
+async fn read_relay_service(
+    reading: &Reading<'_>,
+    namespace: &str,
+    named: Option<&str>,
+) -> Result<Option<(ObjectRef, Service)>> {
     let names: &[&str] = match &named {
         Some(name) => std::slice::from_ref(name),
         None => &relay::SERVICES,
     };
     for name in names {
         let object = ObjectRef::new::<Service>(namespace, name);
-        if let Some(service) = cluster.get(&object).await? {
+        if let Some(service) = reading.get(&object).await? {
             return Ok(Some((object, service)));
         }
     }
@@ -63,110 +154,172 @@ pub fn relay_host(found: Option<&ObjectRef>, named: Option<&str>, namespace: &st
     RelayHost::new(service, namespace)
 }
 
-/// Looks in one source after the other until one has an address. The findings
-/// of every source that was looked in are kept, in order.
-pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    if matches!(lookup.via, Via::Auto | Via::Service) {
-        findings.extend(observe_relay_service(cluster, lookup).await?);
-    }
-    if lookup.via == Via::Istio || (lookup.via == Via::Auto && address::choose(&findings).is_none()) {
-        findings.extend(observe_ingress(cluster, lookup).await?);
-    }
-    Ok(findings)
+/// Looks in one source after the other until one has an address, or in all of them.
+///
+/// # Errors
+/// If the cluster cannot be reached, or the relay's Service may not be read. What else
+/// may not be read leaves its source out, which is noted.
+pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Observation> {
+    observe_and_remember(&Reading::new(cluster), lookup).await
 }
 
-/// The address to dial and where it is from, or an error that says of every object
-/// that was looked at in which state it is.
-pub fn relay_address<'a>(findings: &'a [Finding], context: &str) -> Result<(&'a Address, &'a Finding)> {
-    if let Some(found) = address::choose(findings) {
-        return Ok(found);
-    }
-    let failures = findings
-        .iter()
-        .filter_map(|f| f.result.as_ref().err().map(|reason| (f, reason)));
-    let mut causes: Vec<_> = failures
-        .map(|(finding, reason)| {
-            Error::new(format!("{} has no address: {}", finding.object, reason.state)).hint(&reason.hint)
-        })
-        .collect();
-    Err(match causes.len() {
-        1 => causes.remove(0),
-        _ => Error::new("the relay server has no address yet").causes(causes),
-    }
-    .context(context))
-}
-
-async fn observe_relay_service(cluster: &Cluster, lookup: &Lookup) -> Result<Vec<Finding>> {
-    let named = lookup.service.as_deref();
-    match relay_service(cluster, &lookup.namespace, named).await? {
-        Some((object, service)) => observe_service(cluster, object, &service, &lookup.port).await,
-        None => {
-            let object = ObjectRef::new::<Service>(&lookup.namespace, named.unwrap_or(relay::SERVICES[0]));
-            let state = match named {
-                Some(_) => "there is no such service".to_owned(),
-                None => format!("neither it nor {} exists", relay::SERVICES[1]),
-            };
-            Ok(vec![absent(
-                object,
-                state,
-                "install Gloo Mesh Enterprise, or say where it is with --namespace and --service",
-            )])
+/// Looks again after every change of what was looked at, until there is an address or
+/// the time is up; what was found last is the result either way. Meanwhile the story
+/// is why there is none.
+///
+/// # Errors
+/// As [`observe`], and if nothing may be watched.
+pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result<Observation> {
+    let deadline = tokio::time::Instant::from_std(Instant::now() + limit);
+    let mut watches = Watches::default();
+    let progress = terminal::Progress::spinner("waiting for an address");
+    let mut told = String::new();
+    loop {
+        let reading = Reading::new(cluster);
+        let observation = observe_and_remember(&reading, lookup).await?;
+        let Err(error) = observation.address(cluster.context()) else {
+            return Ok(observation);
+        };
+        let reason = waiting_for(&observation).unwrap_or_else(|| error.message().to_owned());
+        if reason != told {
+            progress.says(format!("waiting: {reason}"));
+            told = reason;
+        }
+        watches.add(reading);
+        match tokio::time::timeout_at(deadline, watches.changed()).await {
+            Ok(changed) => changed?,
+            Err(_) => return Ok(observation),
         }
     }
 }
 
-async fn observe_ingress(cluster: &Cluster, lookup: &Lookup) -> Result<Vec<Finding>> {
-    let object = lookup.ingress.clone();
-    match cluster.get::<Service>(&object).await? {
-        Some(service) => observe_service(cluster, object, &service, &lookup.ingress_port).await,
-        None => Ok(vec![absent(
-            object,
-            "there is no such service".to_owned(),
-            "install an Istio ingress gateway, or name yours with --ingress-namespace and --ingress-service",
-        )]),
-    }
+/// The reason to wait, of the first source that gives one.
+fn waiting_for(observation: &Observation) -> Option<String> {
+    let mut errors = observation.candidates.iter().filter_map(Candidate::error);
+    errors.next().map(|error| error.message().to_owned())
 }
 
-async fn observe_service(
-    cluster: &Cluster,
-    object: ObjectRef,
+async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<Observation> {
+    let named = lookup.service.as_deref();
+    // A gateway that is named needs neither the Service nor its host.
+    let is_needed = lookup.via != Via::Istio || (lookup.ingress.is_none() && lookup.host.is_none());
+    let mut refused = None;
+    let found = match is_needed {
+        true => match read_relay_service(reading, &lookup.namespace, named).await {
+            // All that is lost is a name that it may have.
+            Err(error) if error.is_forbidden() && lookup.via == Via::Istio => {
+                refused = Some(format!("the relay service cannot be read: {}", error.message()));
+                None
+            }
+            read => read?,
+        },
+        false => None,
+    };
+    let host = relay_host(found.as_ref().map(|(object, _)| object), named, &lookup.namespace);
+    let mut observation = Observation {
+        host: lookup.host.clone().unwrap_or_else(|| host.to_string()),
+        candidates: Vec::new(),
+        notes: Vec::new(),
+    };
+    if let Some(text) = refused {
+        observation.note(Source::Istio, text, None);
+    }
+    for source in lookup.via.sources() {
+        match source {
+            Source::Service => {
+                let candidates = match &found {
+                    Some((object, service)) => {
+                        of_service(reading, *source, object, service, &lookup.port, lookup).await?
+                    }
+                    None => vec![no_relay_service(&host, named)],
+                };
+                observation.extend(candidates);
+            }
+            Source::Istio => gateways::observe_istio(reading, lookup, &mut observation).await?,
+            Source::GatewayApi => {
+                gateways::observe_gateway_api(reading, lookup, &host, &mut observation).await?;
+            }
+        }
+        if !lookup.everywhere && candidate::choose(&observation.candidates).is_some() {
+            break;
+        }
+    }
+    Ok(observation)
+}
+
+fn no_relay_service(host: &RelayHost, named: Option<&str>) -> Candidate {
+    let object = ObjectRef::new::<Service>(host.namespace(), host.service());
+    let state = match named {
+        Some(_) => "there is no such service".to_owned(),
+        None => format!("neither it nor {} exists", relay::SERVICES[1]),
+    };
+    absent(
+        Source::Service,
+        object,
+        state,
+        "install Gloo Mesh Enterprise, or say where it is with --namespace and --service",
+    )
+}
+
+/// What a Service says, with the nodes and pods behind it where they count.
+pub(crate) async fn of_service(
+    reading: &Reading<'_>,
+    source: Source,
+    object: &ObjectRef,
     service: &Service,
     port: &PortRef,
-) -> Result<Vec<Finding>> {
-    let backends = match address::needs_backends(service) {
-        true => backends(cluster, &object, service).await?,
+    lookup: &Lookup,
+) -> Result<Vec<Candidate>> {
+    let preferences = &lookup.preferences;
+    let backends = match service_address::needs_backends(service, preferences) {
+        true => backends(reading, object, service).await?,
         false => Backends::default(),
     };
-    Ok(address::of_service(&object, service, port, &backends))
+    Ok(service_address::of_service(
+        source,
+        object,
+        service,
+        port,
+        &backends,
+        preferences,
+    ))
 }
 
-async fn backends(cluster: &Cluster, object: &ObjectRef, service: &Service) -> Result<Backends> {
+async fn backends(reading: &Reading<'_>, object: &ObjectRef, service: &Service) -> Result<Backends> {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    let labels: Vec<_> = selector
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
-    let labels = labels.join(",");
+    let labels = selector.map(joined).unwrap_or_default();
     let pods = async {
         match labels.is_empty() {
             // Without a selector a Service selects nothing, and a list everything.
             true => Ok(Vec::new()),
-            false => cluster.list::<Pod>(object.namespace(), &labels).await,
+            false => reading.list::<Pod>(object.namespace(), &labels).await,
         }
     };
-    let (nodes, pods) = futures::future::try_join(cluster.list::<Node>(None, ""), pods).await?;
-    Ok(Backends { nodes, pods })
+    match try_join(reading.list::<Node>(None, ""), pods).await {
+        Ok((nodes, pods)) => Ok(Backends {
+            nodes,
+            pods,
+            unread: None,
+        }),
+        Err(error) if error.is_forbidden() => Ok(Backends {
+            unread: Some(error),
+            ..Backends::default()
+        }),
+        Err(error) => Err(error),
+    }
 }
 
-fn absent(object: ObjectRef, state: String, hint: &str) -> Finding {
-    Finding {
+/// Labels as a selector.
+pub(crate) fn joined<'l>(labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
+    let labels: Vec<_> = labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+    labels.join(",")
+}
+
+pub(crate) fn absent(source: Source, object: ObjectRef, state: String, hint: &str) -> Candidate {
+    Candidate {
+        source,
         object,
         field: "metadata.name".to_owned(),
-        result: Err(Reason {
-            state,
-            hint: hint.to_owned(),
-        }),
+        result: Err(Reason::new(state, hint)),
     }
 }

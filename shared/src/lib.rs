@@ -7,10 +7,12 @@
 //! Modules in reading order: [`runtime`] runs a plugin and turns its [`error`]
 //! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] (with
 //! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
-//! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server and
-//! [`address`] chooses among it; [`plan`] holds what is to be written (a [`manifest`]
-//! each), [`access`] asks whether that is allowed and [`apply`] writes it; [`output`] says how to show values, [`render`] turns
-//! them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
+//! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server
+//! ([`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] say at which
+//! [`address`], [`candidate`] chooses, [`watch`] waits for one; [`plan`] holds what is
+//! to be written (a [`manifest`] each), [`access`] asks whether that is allowed and
+//! [`apply`] writes it; [`output`] says how to show values, [`render`] turns them into
+//! text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
 //! tells whose an object is.
 
 pub mod about;
@@ -18,14 +20,18 @@ pub mod access;
 pub mod address;
 pub mod apply;
 pub mod args;
+pub mod candidate;
 pub mod cluster;
 pub mod connection;
 pub mod error;
 pub mod exposure;
+pub mod gateway_api;
+pub mod istio;
 pub mod json;
 pub mod jsonpath;
 pub mod kubeconfig;
 pub mod manifest;
+pub mod node_port;
 pub mod output;
 pub mod overrides;
 pub mod owner;
@@ -34,13 +40,16 @@ pub mod relay;
 pub mod remotes;
 pub mod render;
 pub mod runtime;
+pub mod service_address;
 pub mod terminal;
+pub mod watch;
 pub mod wire;
 
 mod client;
 mod completion;
 mod credentials;
 mod exec_credential;
+mod gateways;
 mod interrupt;
 mod jsonpath_parse;
 mod proxy;

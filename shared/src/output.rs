@@ -104,8 +104,9 @@ pub struct ReportOutput {
     template: TemplateArgs,
 }
 
+/// The flag that says how a template is applied. Flattened beside `-o`.
 #[derive(Debug, Args)]
-struct TemplateArgs {
+pub struct TemplateArgs {
     /// Let a template pass over keys that are not there
     #[arg(long, value_name = "BOOL", value_parser = args::boolean, num_args = 0..=1, require_equals = true, hide_short_help = true,
           default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -172,7 +173,12 @@ fn optional(output: Option<&str>, allowed: &[&str], flags: &TemplateArgs) -> Res
     }
 }
 
-fn format(output: &str, allowed: &[&str], flags: &TemplateArgs) -> Result<Format> {
+/// The document format of that name, if it is allowed; the names that are not
+/// documents' are in the list for the message only.
+///
+/// # Errors
+/// As for [`ObjectOutput::format`].
+pub fn format(output: &str, allowed: &[&str], flags: &TemplateArgs) -> Result<Format> {
     let (kind, template) = output.split_once('=').unwrap_or((output, ""));
     if kind.starts_with("jsonpath") && allowed.contains(&kind) {
         let template = match (kind, template) {
@@ -205,7 +211,7 @@ fn read(path: &str) -> Result<String> {
 }
 
 /// What can be typed; a template is yet to follow its `=`.
-fn candidates(formats: &[&str]) -> Vec<CompletionCandidate> {
+pub fn candidates(formats: &[&str]) -> Vec<CompletionCandidate> {
     let typed = formats.iter().map(|format| match format.starts_with("jsonpath") {
         true => format!("{format}="),
         false => (*format).to_owned(),

@@ -91,6 +91,14 @@ impl Progress {
         Self(bar)
     }
 
+    /// Changes its sentence, or adds a line to the story where nothing is drawn.
+    pub fn says(&self, message: impl AsRef<str>) {
+        match BARS.is_hidden() {
+            true => story(message.as_ref()),
+            false => self.0.set_message(printable(message.as_ref()).into_owned()),
+        }
+    }
+
     /// One unit of work is done.
     pub fn advance(&self) {
         self.0.inc(1);

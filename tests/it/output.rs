@@ -300,18 +300,42 @@ fn an_address_has_a_document_and_a_wide_table() {
         shell.kubectl(&command).success().stdout.clone()
     };
     let document: Value = serde_json::from_str(&address("json")).expect("is JSON");
+    let source = |field: &str| {
+        json!({
+            "kind": "Service",
+            "namespace": namespace,
+            "name": "enterprise-networking",
+            "field": field,
+        })
+    };
+    let first = source("status.loadBalancer.ingress[0].ip");
     assert_eq!(
         document,
         json!({
             "address": "203.0.113.7:9900",
             "host": "203.0.113.7",
             "port": 9900,
-            "source": {
-                "kind": "Service",
-                "namespace": namespace,
-                "name": "enterprise-networking",
-                "field": "status.loadBalancer.ingress[0].ip",
-            },
+            "source": first,
+            "candidates": [
+                {
+                    "address": "203.0.113.7:9900",
+                    "host": "203.0.113.7",
+                    "port": 9900,
+                    "reason": "",
+                    "source": first,
+                    "taken": true,
+                    "via": "service",
+                },
+                {
+                    "address": "relay.example.com:9900",
+                    "host": "relay.example.com",
+                    "port": 9900,
+                    "reason": "1 comes first",
+                    "source": source("status.loadBalancer.ingress[1].hostname"),
+                    "taken": false,
+                    "via": "service",
+                },
+            ],
         })
     );
     assert_eq!(address("jsonpath={.host}"), "203.0.113.7");

@@ -1,0 +1,190 @@
+//! Which nodes answer on a node port: pure decisions about nodes and pods.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use clap::ValueEnum;
+use k8s_openapi::api::core::v1::{Node, NodeAddress, Pod, Service, ServicePort};
+
+use crate::{
+    candidate::{Found, Preferences, Reason},
+    error::Error,
+};
+
+/// The nodes that a node port can be reached at, and the pods behind it.
+#[derive(Debug, Default)]
+pub struct Backends {
+    /// All nodes of the cluster.
+    pub nodes: Vec<Node>,
+    /// The pods that the Service selects.
+    pub pods: Vec<Pod>,
+    /// Why the nodes or the pods may not be read, if so.
+    pub unread: Option<Error>,
+}
+
+/// A type of address that a node has (`NodeAddressType` in Kubernetes' API), in the
+/// order in which they are likely to be reached from another cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NodeAddressType {
+    /// Reached from outside
+    #[value(name = "ExternalIP", alias = "externalip")]
+    ExternalIp,
+    /// A name that resolves to an external IP
+    #[value(name = "ExternalDNS", alias = "externaldns")]
+    ExternalDns,
+    /// Reached within the cluster's network
+    #[value(name = "InternalIP", alias = "internalip")]
+    InternalIp,
+    /// A name that resolves to an internal IP
+    #[value(name = "InternalDNS", alias = "internaldns")]
+    InternalDns,
+    /// What the node calls itself
+    #[value(name = "Hostname", alias = "hostname")]
+    Hostname,
+}
+
+impl NodeAddressType {
+    /// Its name in Kubernetes' API.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ExternalIp => "ExternalIP",
+            Self::ExternalDns => "ExternalDNS",
+            Self::InternalIp => "InternalIP",
+            Self::InternalDns => "InternalDNS",
+            Self::Hostname => "Hostname",
+        }
+    }
+}
+
+/// The node port on every Ready node. A node that runs a ready pod comes first;
+/// under `externalTrafficPolicy: Local` no other node answers at all.
+pub(crate) fn of_nodes(
+    service: &Service,
+    port: &ServicePort,
+    backends: &Backends,
+    preferences: &Preferences,
+) -> Vec<Found> {
+    let kind = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.type_.as_deref())
+        .unwrap_or_default();
+    let nothing = |state: &str, hint: &str| {
+        let reason = Reason::new(format!("its type is {kind}, and {state}"), hint);
+        vec![("spec.ports".to_owned(), Err(reason))]
+    };
+    let Some(node_port) = port.node_port.filter(|port| *port != 0) else {
+        return nothing(
+            "this port has no node port",
+            "the field `allocateLoadBalancerNodePorts` of its spec may turn node ports off",
+        );
+    };
+    if let Some(refusal) = &backends.unread {
+        let what = format!("its type is {kind}, and which nodes answer cannot be read");
+        let reason = Reason::refused(&what, refusal.clone());
+        return vec![("spec.ports".to_owned(), Err(reason))];
+    }
+    let spec = service.spec.as_ref();
+    let local = spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local");
+    let mut ranked = Vec::new();
+    let running: HashSet<_> = backends
+        .pods
+        .iter()
+        .filter(|pod| is_ready_pod(pod))
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+        .collect();
+    for node in &backends.nodes {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let runs_pod = running.contains(name);
+        if !is_ready_node(node) || (local && !runs_pod) {
+            continue;
+        }
+        if let Some((rank, address)) = best_address(node, service, node_port, preferences) {
+            let field = format!("node {name} {}", address.type_);
+            let result = preferences.address(&address.address, node_port);
+            ranked.push(((result.is_err(), !runs_pod, rank), (field, result)));
+        }
+    }
+    // Stable: among equals, nodes stay in the order the API server lists them.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    if !ranked.is_empty() {
+        return ranked.into_iter().map(|(_, found)| found).collect();
+    }
+    match (backends.nodes.iter().any(is_ready_node), local) {
+        (false, _) => nothing("no node is Ready", "see `kubectl get nodes`"),
+        (true, true) => {
+            let reason = Reason::new(
+                format!(
+                    "its type is {kind} with externalTrafficPolicy Local, and no Ready node runs a ready pod of it"
+                ),
+                "see `kubectl get pods -o wide` in its namespace for where its pods are and why none is ready",
+            );
+            vec![("spec.ports".to_owned(), Err(reason))]
+        }
+        (true, false) => nothing("no Ready node has an address", "see `kubectl get nodes -o wide`"),
+    }
+}
+
+/// The address of a node that is most likely reached from another cluster, with its
+/// rank. One that can be dialled is better than any other, and an IP of the Service's
+/// own family is better than one that only something before the node can translate.
+fn best_address<'n>(
+    node: &'n Node,
+    service: &Service,
+    port: i32,
+    preferences: &Preferences,
+) -> Option<(usize, &'n NodeAddress)> {
+    let types = match preferences.node_address_types.as_slice() {
+        [] => NodeAddressType::value_variants(),
+        types => types,
+    };
+    let addresses = node.status.as_ref()?.addresses.as_deref()?;
+    let ranked = addresses
+        .iter()
+        .filter(|a| !a.address.is_empty())
+        .filter_map(|a| {
+            let rank = types.iter().position(|kind| kind.name() == a.type_)?;
+            Some((rank, a))
+        });
+    ranked.min_by_key(|(rank, a)| {
+        let usable = preferences.address(&a.address, port).is_ok();
+        (!usable, !serves_family(service, &a.address), *rank)
+    })
+}
+
+/// Whether a Service listens on addresses of a host's family.
+fn serves_family(service: &Service, host: &str) -> bool {
+    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.as_deref());
+    let Some(families) = families.filter(|families| !families.is_empty()) else {
+        return true;
+    };
+    let wanted = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => "IPv4",
+        Ok(IpAddr::V6(_)) => "IPv6",
+        Err(_) => return true,
+    };
+    families.iter().any(|family| family == wanted)
+}
+
+fn is_ready_node(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Whether a pod is Ready and stays.
+pub fn is_ready_pod(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+}

@@ -1,0 +1,643 @@
+//! The addresses that a Service has from outside its cluster: pure decisions about
+//! objects that were read before.
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use crate::{
+    candidate::{Candidate, Found, Preferences, Reason, Source},
+    cluster::ObjectRef,
+    node_port::{self, Backends},
+};
+
+/// Which port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortRef {
+    /// The one of this name, or of this number in digits.
+    Named(String),
+    /// The one that leads to a server of a Gateway: Istio has a server listen at the
+    /// target of the port that has its number, or else at its number.
+    Server(u16),
+}
+
+impl PortRef {
+    /// A port's name, or its number in digits.
+    pub fn new(name_or_number: impl Into<String>) -> Self {
+        Self::Named(name_or_number.into())
+    }
+
+    /// The port of a Service that is meant; a port for UDP (HTTP/3) never is.
+    pub fn find<'p>(&self, ports: &'p [ServicePort]) -> Option<&'p ServicePort> {
+        let is_tcp = |port: &&ServicePort| port.protocol.as_deref().is_none_or(|p| p == "TCP");
+        let find = |is: &dyn Fn(&ServicePort) -> bool| ports.iter().filter(is_tcp).find(|port| is(port));
+        match self {
+            Self::Named(name) => find(&|port| port.name.as_deref() == Some(name))
+                .or_else(|| find(&|port| name.parse() == Ok(port.port))),
+            Self::Server(server) => {
+                let number = i32::from(*server);
+                find(&|port| port.port == number)
+                    .or_else(|| find(&|port| port.target_port == Some(IntOrString::Int(number))))
+            }
+        }
+    }
+}
+
+/// Whether node ports of a Service count.
+pub fn needs_backends(service: &Service, preferences: &Preferences) -> bool {
+    match service_type(service) {
+        "NodePort" => true,
+        "LoadBalancer" => preferences.node_port,
+        _ => false,
+    }
+}
+
+/// Every address that a Service has from outside its cluster, best first; or why
+/// it has none. `backends` is read only for a Service that [`needs_backends`].
+pub fn of_service(
+    source: Source,
+    object: &ObjectRef,
+    service: &Service,
+    port: &PortRef,
+    backends: &Backends,
+    preferences: &Preferences,
+) -> Vec<Candidate> {
+    let candidate = |(field, result)| Candidate {
+        source,
+        object: object.clone(),
+        field,
+        result,
+    };
+    let spec = service.spec.as_ref();
+    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let Some(port) = port.find(ports) else {
+        return vec![candidate((
+            "spec.ports".to_owned(),
+            Err(no_such_port(port, ports)),
+        ))];
+    };
+    let kind = service_type(service);
+    let mut found = Vec::new();
+    if needs_backends(service, preferences) {
+        found.extend(node_port::of_nodes(service, port, backends, preferences));
+    }
+    if kind == "LoadBalancer" {
+        found.extend(of_load_balancer(service, port, preferences));
+    }
+    let external = match kind {
+        // Nothing of it is in the cluster, so nothing takes these addresses to it.
+        "ExternalName" => Vec::new(),
+        _ => of_external_ips(service, port, preferences),
+    };
+    if found.is_empty() && external.is_empty() {
+        found.push(("spec.type".to_owned(), Err(internal(kind))));
+    }
+    found.extend(external);
+    found.into_iter().map(candidate).collect()
+}
+
+/// The type of a Service.
+pub fn service_type(service: &Service) -> &str {
+    service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.type_.as_deref())
+        .unwrap_or("ClusterIP")
+}
+
+fn internal(kind: &str) -> Reason {
+    Reason::new(
+        format!("its type is {kind}, which nothing outside the cluster can reach"),
+        "expose it with `kubectl relay-ingress apply --via loadbalancer` or `--via istio`",
+    )
+}
+
+fn no_such_port(wanted: &PortRef, ports: &[ServicePort]) -> Reason {
+    let known: Vec<_> = ports
+        .iter()
+        .map(|p| match &p.name {
+            Some(name) => format!("{name} ({})", p.port),
+            None => p.port.to_string(),
+        })
+        .collect();
+    let has = match known.as_slice() {
+        [] => "it has no ports".to_owned(),
+        known => format!("it has {}", known.join(", ")),
+    };
+    match wanted {
+        PortRef::Named(name) => Reason::new(
+            format!("it has no port {name:?}: {has}"),
+            "name the right one with --port-name, or --ingress-port-name for the Istio ingress gateway",
+        ),
+        PortRef::Server(server) => Reason::new(
+            format!("it has no port that leads to {server} of its gateway: {has}"),
+            "add that port to it, or name another with --ingress-port-name",
+        ),
+    }
+}
+
+/// Every entry as the cloud lists them; within one, the IP before the hostname.
+/// A hostname stays one: what it resolves to today may be gone tomorrow.
+fn of_load_balancer(service: &Service, port: &ServicePort, preferences: &Preferences) -> Vec<Found> {
+    let status = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let entries = status.and_then(|lb| lb.ingress.as_deref()).unwrap_or_default();
+    let mut found = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        for (key, host) in [("ip", &entry.ip), ("hostname", &entry.hostname)] {
+            if let Some(host) = host.as_deref().filter(|host| !host.is_empty()) {
+                let field = format!("status.loadBalancer.ingress[{i}].{key}");
+                found.push((field, preferences.address(host, port.port)));
+            }
+        }
+    }
+    preferences.rank(&mut found);
+    if found.is_empty() {
+        let reason = Reason::new(
+            "its type is LoadBalancer, and its load balancer has no address yet",
+            "wait until the cloud has made it, as `kubectl relay-address --wait` does; where no load balancer \
+             will come (kind, bare metal), `kubectl relay-address --node-port` takes a node's address and its \
+             node port; `kubectl describe service` shows what it waits for",
+        );
+        found.push(("status.loadBalancer.ingress".to_owned(), Err(reason)));
+    }
+    found
+}
+
+/// Addresses that somebody else leads to the nodes.
+fn of_external_ips(service: &Service, port: &ServicePort, preferences: &Preferences) -> Vec<Found> {
+    let spec = service.spec.as_ref();
+    let ips = spec
+        .and_then(|spec| spec.external_ips.as_deref())
+        .unwrap_or_default();
+    ips.iter()
+        .enumerate()
+        .map(|(i, ip)| {
+            let field = format!("spec.externalIPs[{i}]");
+            (field, preferences.address(ip, port.port))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{address::Family, address::HostKind, node_port::NodeAddressType};
+
+    /// What is found, best first: addresses as `FIELD ADDRESS`, reasons as they are.
+    fn found(service: Value, port: &str, nodes: &[Value], pods: &[Value]) -> Vec<String> {
+        preferred(service, port, nodes, pods, &Preferences::default())
+    }
+
+    fn preferred(
+        service: Value,
+        port: &str,
+        nodes: &[Value],
+        pods: &[Value],
+        preferences: &Preferences,
+    ) -> Vec<String> {
+        fn parse<T: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<T> {
+            let parsed = values.iter().map(|value| serde_json::from_value(value.clone()));
+            parsed
+                .collect::<Result<_, _>>()
+                .expect("is an object of its kind")
+        }
+        let object = ObjectRef::new::<Service>("ns", "name");
+        let service = serde_json::from_value(service).expect("is a service");
+        let backends = Backends {
+            nodes: parse(nodes),
+            pods: parse(pods),
+            unread: None,
+        };
+        let port = match port.strip_prefix("server ") {
+            Some(server) => PortRef::Server(server.parse().expect("is a port")),
+            None => PortRef::new(port),
+        };
+        let candidates = of_service(Source::Service, &object, &service, &port, &backends, preferences);
+        let shown = candidates.into_iter().map(|candidate| match candidate.result {
+            Ok(address) => format!("{} {address}", candidate.field),
+            Err(reason) => reason.state,
+        });
+        shown.collect()
+    }
+
+    fn load_balancer(ingress: Value) -> Value {
+        json!({
+            "spec": { "type": "LoadBalancer", "ports": [{ "name": "grpc", "port": 9900 }] },
+            "status": { "loadBalancer": { "ingress": ingress } },
+        })
+    }
+
+    fn node_port(more: Value) -> Value {
+        let mut spec =
+            json!({ "type": "NodePort", "ports": [{ "name": "https", "port": 443, "nodePort": 30443 }] });
+        spec.as_object_mut()
+            .expect("is one")
+            .extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "spec": spec })
+    }
+
+    fn node(name: &str, ready: bool, addresses: &[(&str, &str)]) -> Value {
+        let address = |(kind, address): &(&str, &str)| json!({ "type": kind, "address": address });
+        json!({
+            "metadata": { "name": name },
+            "status": {
+                "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "Unknown" } }],
+                "addresses": addresses.iter().map(address).collect::<Vec<_>>(),
+            },
+        })
+    }
+
+    fn pod(node: &str, ready: bool) -> Value {
+        json!({
+            "metadata": { "name": "gateway" },
+            "spec": { "nodeName": node, "containers": [] },
+            "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }] },
+        })
+    }
+
+    #[test]
+    fn load_balancers_are_read_in_the_order_listed() {
+        #[track_caller]
+        fn check(ingress: Value, want: &[&str]) {
+            let got = found(load_balancer(ingress), "grpc", &[], &[]);
+            let field = |found: &String| found.replace("status.loadBalancer.ingress", "");
+            assert_eq!(got.iter().map(field).collect::<Vec<_>>(), want);
+        }
+        check(json!([{ "ip": "192.0.2.1" }]), &["[0].ip 192.0.2.1:9900"]);
+        check(
+            json!([{ "hostname": "a.b.example" }]),
+            &["[0].hostname a.b.example:9900"],
+        );
+        check(
+            json!([{ "hostname": "h1", "ip": "192.0.2.1" }, { "ip": "192.0.2.2" }]),
+            &[
+                "[0].ip 192.0.2.1:9900",
+                "[0].hostname h1:9900",
+                "[1].ip 192.0.2.2:9900",
+            ],
+        );
+        check(json!([{ "ip": "2001:db8:0::1" }]), &["[0].ip [2001:db8::1]:9900"]);
+        let pending = "its type is LoadBalancer, and its load balancer has no address yet";
+        check(json!([]), &[pending]);
+        check(json!([{}, { "ip": "", "hostname": "" }]), &[pending]);
+        for hostile in ["$(reboot)", "a b", "a\u{1b}[2J", "-o", "a:1", "a/b", "ü"] {
+            let got = found(load_balancer(json!([{ "hostname": hostile }])), "grpc", &[], &[]);
+            let want = format!("{hostile:?} with port 9900 is not an address that can be dialled");
+            assert_eq!(got, [want]);
+        }
+    }
+
+    #[test]
+    fn ports_go_by_name_or_number() {
+        #[track_caller]
+        fn check(ports: Value, port: &str, want: &str) {
+            let mut service = load_balancer(json!([{ "ip": "192.0.2.1" }]));
+            service["spec"]["ports"] = ports;
+            let got = found(service, port, &[], &[]).concat();
+            assert_eq!(got.replace("status.loadBalancer.ingress[0].ip ", ""), want);
+        }
+        let two = json!([{ "name": "http", "port": 80 }, { "name": "grpc", "port": 9900 }]);
+        check(two.clone(), "grpc", "192.0.2.1:9900");
+        check(two.clone(), "80", "192.0.2.1:80");
+        check(
+            two,
+            "tls",
+            "it has no port \"tls\": it has http (80), grpc (9900)",
+        );
+        check(
+            json!([{ "port": 1 }]),
+            "grpc",
+            "it has no port \"grpc\": it has 1",
+        );
+        check(json!([]), "grpc", "it has no port \"grpc\": it has no ports");
+        for port in [0, 65536, -1] {
+            let unusable = format!("\"192.0.2.1\" with port {port} is not an address that can be dialled");
+            check(json!([{ "name": "grpc", "port": port }]), "grpc", &unusable);
+        }
+    }
+
+    #[test]
+    fn a_service_that_stays_inside_says_so() {
+        let inside =
+            |type_: &str| format!("its type is {type_}, which nothing outside the cluster can reach");
+        let ports = json!([{ "name": "grpc", "port": 9900 }]);
+        let got = found(json!({ "spec": { "ports": ports } }), "grpc", &[], &[]);
+        assert_eq!(got, [inside("ClusterIP")]);
+        let external = json!({ "spec": { "type": "ExternalName", "ports": ports } });
+        assert_eq!(found(external, "grpc", &[], &[]), [inside("ExternalName")]);
+        assert_eq!(
+            found(json!({}), "grpc", &[], &[]),
+            ["it has no port \"grpc\": it has no ports"]
+        );
+    }
+
+    #[test]
+    fn node_ports_are_reached_at_nodes_that_answer() {
+        #[track_caller]
+        fn check(policy: &str, nodes: &[Value], pods: &[Value], want: &[&str]) {
+            let service = node_port(json!({ "externalTrafficPolicy": policy }));
+            assert_eq!(found(service, "https", nodes, pods), want);
+        }
+        let a = node("a", true, &[("InternalIP", "10.0.0.1")]);
+        let b = node("b", true, &[("InternalIP", "10.0.0.2")]);
+        let down = node("down", false, &[("ExternalIP", "192.0.2.9")]);
+        let (on_a, on_b) = (
+            "node a InternalIP 10.0.0.1:30443",
+            "node b InternalIP 10.0.0.2:30443",
+        );
+        check("Cluster", &[a.clone(), b.clone()], &[], &[on_a, on_b]);
+        check(
+            "Cluster",
+            &[a.clone(), b.clone()],
+            &[pod("b", true)],
+            &[on_b, on_a],
+        );
+        check(
+            "Cluster",
+            &[a.clone(), b.clone()],
+            &[pod("b", false)],
+            &[on_a, on_b],
+        );
+        check(
+            "Cluster",
+            &[down.clone(), b.clone()],
+            &[pod("down", true)],
+            &[on_b],
+        );
+        check("Local", &[a.clone(), b.clone()], &[pod("b", true)], &[on_b]);
+        check(
+            "Local",
+            &[a.clone(), b],
+            &[pod("b", false)],
+            &[
+                "its type is NodePort with externalTrafficPolicy Local, and no Ready node runs a ready pod of it",
+            ],
+        );
+        check(
+            "Cluster",
+            &[down],
+            &[],
+            &["its type is NodePort, and no node is Ready"],
+        );
+        check(
+            "Cluster",
+            &[],
+            &[],
+            &["its type is NodePort, and no node is Ready"],
+        );
+        check(
+            "Cluster",
+            &[node("bare", true, &[])],
+            &[],
+            &["its type is NodePort, and no Ready node has an address"],
+        );
+        // An address from outside beats the pod only among nodes that run one.
+        let outside = node("outside", true, &[("ExternalIP", "192.0.2.1")]);
+        let from_outside = "node outside ExternalIP 192.0.2.1:30443";
+        check(
+            "Cluster",
+            &[a.clone(), outside.clone()],
+            &[pod("a", true)],
+            &[on_a, from_outside],
+        );
+        check("Cluster", &[a, outside], &[], &[from_outside, on_a]);
+    }
+
+    #[test]
+    fn a_nodes_best_address_is_the_one_others_can_reach() {
+        let all = [
+            ("Hostname", "host"),
+            ("InternalDNS", "in.example"),
+            ("InternalIP", "10.0.0.1"),
+            ("ExternalDNS", "out.example"),
+            ("ExternalIP", "192.0.2.1"),
+        ];
+        for (count, (kind, address)) in all.iter().enumerate() {
+            let got = found(
+                node_port(json!({})),
+                "https",
+                &[node("n", true, &all[..=count])],
+                &[],
+            );
+            assert_eq!(got, [format!("node n {kind} {address}:30443")]);
+        }
+        let odd = node(
+            "n",
+            true,
+            &[("ExternalIP", ""), ("Other", "192.0.2.2"), ("Hostname", "host")],
+        );
+        assert_eq!(
+            found(node_port(json!({})), "https", &[odd], &[]),
+            ["node n Hostname host:30443"]
+        );
+    }
+
+    #[test]
+    fn a_gateways_server_is_reached_through_the_port_that_leads_to_it() {
+        #[track_caller]
+        fn check(ports: Value, server: u16, want: &str) {
+            let mut service = load_balancer(json!([{ "ip": "192.0.2.1" }]));
+            service["spec"]["ports"] = ports;
+            let got = found(service, &format!("server {server}"), &[], &[]).concat();
+            assert_eq!(got.replace("status.loadBalancer.ingress[0].ip ", ""), want);
+        }
+        let istio = json!([
+            { "name": "http3", "port": 443, "targetPort": 8443, "protocol": "UDP" },
+            { "name": "http2", "port": 80, "targetPort": 8080 },
+            { "name": "https", "port": 443, "targetPort": 8443 },
+            { "name": "named", "port": 444, "targetPort": "tls" },
+        ]);
+        check(istio.clone(), 443, "192.0.2.1:443");
+        check(istio.clone(), 8443, "192.0.2.1:443");
+        check(
+            istio,
+            15443,
+            "it has no port that leads to 15443 of its gateway: \
+             it has http3 (443), http2 (80), https (443), named (444)",
+        );
+    }
+
+    #[test]
+    fn external_ips_come_after_everything_else() {
+        let spec = |kind: &str| {
+            json!({
+                "type": kind,
+                "externalIPs": ["192.0.2.7", "-o"],
+                "ports": [{ "name": "grpc", "port": 9900, "nodePort": 30900 }],
+            })
+        };
+        let external = [
+            "spec.externalIPs[0] 192.0.2.7:9900",
+            "\"-o\" with port 9900 is not an address that can be dialled",
+        ];
+        let got = found(json!({ "spec": spec("ClusterIP") }), "grpc", &[], &[]);
+        assert_eq!(got, external);
+        let balanced = json!({
+            "spec": spec("LoadBalancer"),
+            "status": { "loadBalancer": { "ingress": [{ "hostname": "lb.example" }] } },
+        });
+        let balancer = "status.loadBalancer.ingress[0].hostname lb.example:9900";
+        assert_eq!(
+            found(balanced, "grpc", &[], &[]),
+            [&[balancer][..], &external].concat()
+        );
+        let nodes = [node("n", true, &[("ExternalIP", "192.0.2.1")])];
+        let got = found(json!({ "spec": spec("NodePort") }), "grpc", &nodes, &[]);
+        assert_eq!(
+            got,
+            [&["node n ExternalIP 192.0.2.1:30900"][..], &external].concat()
+        );
+        let name = found(json!({ "spec": spec("ExternalName") }), "grpc", &[], &[]);
+        assert_eq!(
+            name,
+            ["its type is ExternalName, which nothing outside the cluster can reach"]
+        );
+    }
+
+    #[test]
+    fn a_load_balancers_node_port_is_used_if_asked_for() {
+        #[track_caller]
+        fn check(service: Value, want: &[&str]) {
+            let nodes = [node("n", true, &[("InternalIP", "10.0.0.1")])];
+            let asked = Preferences {
+                node_port: true,
+                ..Preferences::default()
+            };
+            assert_eq!(preferred(service, "grpc", &nodes, &[], &asked), want);
+        }
+        let pending = "its type is LoadBalancer, and its load balancer has no address yet";
+        let mut service = load_balancer(json!([]));
+        check(
+            service.clone(),
+            &[
+                "its type is LoadBalancer, and this port has no node port",
+                pending,
+            ],
+        );
+        service["spec"]["ports"][0]["nodePort"] = json!(30900);
+        check(service.clone(), &["node n InternalIP 10.0.0.1:30900", pending]);
+        let without = found(service.clone(), "grpc", &[], &[]);
+        assert_eq!(without, [pending], "never by itself");
+        service["status"]["loadBalancer"]["ingress"] = json!([{ "ip": "192.0.2.1" }]);
+        let balanced = "status.loadBalancer.ingress[0].ip 192.0.2.1:9900";
+        check(service, &["node n InternalIP 10.0.0.1:30900", balanced]);
+    }
+
+    #[test]
+    fn a_nodes_addresses_can_be_chosen_by_type_and_family() {
+        #[track_caller]
+        fn check(
+            families: &[&str],
+            types: &[NodeAddressType],
+            family: Option<Family>,
+            addresses: &[(&str, &str)],
+            want: &[&str],
+        ) {
+            let preferences = Preferences {
+                family,
+                node_address_types: types.to_vec(),
+                ..Preferences::default()
+            };
+            let service = node_port(json!({ "ipFamilies": families }));
+            let nodes = [node("n", true, addresses)];
+            assert_eq!(preferred(service, "https", &nodes, &[], &preferences), want);
+        }
+        let all = [
+            ("InternalIP", "10.0.0.1"),
+            ("InternalIP", "fd00::1"),
+            ("ExternalIP", "192.0.2.1"),
+            ("ExternalIP", "2001:db8::1"),
+            ("Hostname", "n"),
+        ];
+        let (v4, v6) = (
+            "node n ExternalIP 192.0.2.1:30443",
+            "node n ExternalIP [2001:db8::1]:30443",
+        );
+        check(&["IPv4"], &[], None, &all, &[v4]);
+        check(&["IPv6"], &[], None, &all, &[v6]);
+        check(&["IPv6", "IPv4"], &[], None, &all, &[v4]);
+        check(&["IPv4", "IPv6"], &[], Some(Family::V6), &all, &[v6]);
+        check(&["IPv4"], &[], None, &all[3..4], &[v6]);
+        use NodeAddressType::{ExternalIp, Hostname, InternalIp};
+        let internal = "node n InternalIP 10.0.0.1:30443";
+        check(&["IPv4"], &[InternalIp, ExternalIp], None, &all, &[internal]);
+        check(
+            &["IPv4"],
+            &[Hostname, InternalIp],
+            None,
+            &all,
+            &["node n Hostname n:30443"],
+        );
+        let (none, other) = (
+            "its type is NodePort, and no Ready node has an address",
+            "192.0.2.1 is not an IPv6 address",
+        );
+        check(&["IPv4"], &[Hostname], None, &all[..3], &[none]);
+        check(&["IPv4"], &[], Some(Family::V6), &all[2..3], &[other]);
+    }
+
+    #[test]
+    fn odd_contents_never_panic() {
+        let huge: Vec<_> = (0..20_000)
+            .map(|i| json!({ "ip": format!("10.{}.{}.1", i / 256, i % 256), "hostname": "\u{1b}]0;x\u{7}" }))
+            .collect();
+        let got = found(load_balancer(json!(huge)), "grpc", &[], &[]);
+        assert_eq!(got.len(), 40_000);
+        assert!(got.iter().all(|shown| !shown.contains(char::is_control)));
+
+        let twice = json!([{ "ip": "192.0.2.1" }, { "ip": "192.0.2.1" }]);
+        assert_eq!(found(load_balancer(twice), "grpc", &[], &[]).len(), 2);
+        let mut service = node_port(json!({}));
+        for port in [json!(0), json!(-1), json!(70_000), json!(null)] {
+            service["spec"]["ports"] = json!([{ "name": "https", "port": 443, "nodePort": port }]);
+            let nodes = [node("\u{1b}[2J", true, &[("ExternalIP", "192.0.2.1")])];
+            let got = found(service.clone(), "https", &nodes, &[]);
+            assert!(!got.concat().contains("192.0.2.1:"), "{got:?}");
+        }
+        let nodes: Vec<_> = (0..3_000)
+            .map(|i| {
+                node(
+                    &format!("n{i}"),
+                    true,
+                    &[("ExternalIP", "192.0.2.1"), ("ExternalIP", "")],
+                )
+            })
+            .collect();
+        let pods: Vec<_> = (0..3_000).map(|i| pod(&format!("n{i}"), true)).collect();
+        let got = found(node_port(json!({})), "https", &nodes, &pods);
+        assert_eq!(got.len(), 3_000);
+        assert_eq!(
+            found(json!({ "status": {} }), "", &[json!({})], &[json!({})]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn one_kind_of_host_can_come_first() {
+        let ingress = json!([{ "hostname": "a.example" }, { "ip": "192.0.2.1", "hostname": "b.example" }]);
+        for (kind, want) in [
+            (HostKind::Ip, ["[1].ip", "[0].hostname", "[1].hostname"]),
+            (HostKind::Hostname, ["[0].hostname", "[1].hostname", "[1].ip"]),
+        ] {
+            let preferences = Preferences {
+                kind: Some(kind),
+                ..Preferences::default()
+            };
+            let got = preferred(load_balancer(ingress.clone()), "grpc", &[], &[], &preferences);
+            let fields: Vec<_> = got
+                .iter()
+                .map(|shown| {
+                    let field = shown.split(' ').next().unwrap_or_default();
+                    field.replace("status.loadBalancer.ingress", "")
+                })
+                .collect();
+            assert_eq!(fields, want);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Waits for a cluster to change: what was read of it once is watched from then on,
+//! so that nothing has to be asked for again and again.
+
+use std::{cell::RefCell, time::Duration};
+
+use futures::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, LocalBoxStream, SelectAll},
+};
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::{
+    Resource,
+    api::{ApiResource, DynamicObject, WatchEvent, WatchParams},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    cluster::{Cluster, ObjectRef},
+    error::{Error, Result},
+    terminal,
+};
+
+/// How long a watch lasts before the server ends it, in seconds: shorter than a
+/// client waits for the next byte.
+const LASTS: u32 = 25;
+
+/// How long to wait for what changes together, and before a broken watch is opened
+/// again.
+const TOGETHER: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Reads a cluster and remembers what was read.
+#[derive(Debug)]
+pub struct Reading<'c> {
+    cluster: &'c Cluster,
+    read: RefCell<Vec<Watched>>,
+}
+
+/// What is watched: some or all objects of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Watched {
+    path: String,
+    /// Selectors, as the API takes them.
+    fields: String,
+    labels: String,
+}
+
+impl<'c> Reading<'c> {
+    /// Nothing is read yet.
+    pub fn new(cluster: &'c Cluster) -> Self {
+        Self {
+            cluster,
+            read: RefCell::default(),
+        }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &'c Cluster {
+        self.cluster
+    }
+
+    /// As [`Cluster::get`].
+    pub async fn get<K: DeserializeOwned>(&self, object: &ObjectRef) -> Result<Option<K>> {
+        self.remember(Watched {
+            path: DynamicObject::url_path(object.resource(), object.namespace()),
+            fields: format!("metadata.name={}", object.name()),
+            labels: String::new(),
+        });
+        self.cluster.get(object).await
+    }
+
+    /// As [`Cluster::list`].
+    pub async fn list<K>(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    {
+        self.remember(Watched {
+            path: K::url_path(&(), namespace),
+            fields: String::new(),
+            labels: labels.to_owned(),
+        });
+        self.cluster.list(namespace, labels).await
+    }
+
+    /// As [`Cluster::list_dynamic`], in all namespaces.
+    pub async fn list_dynamic(&self, resource: &ApiResource) -> Result<Vec<Value>> {
+        self.remember(Watched {
+            path: DynamicObject::url_path(resource, None),
+            fields: String::new(),
+            labels: String::new(),
+        });
+        self.cluster.list_dynamic(resource, None, "").await
+    }
+
+    fn remember(&self, watched: Watched) {
+        let mut read = self.read.borrow_mut();
+        if !read.contains(&watched) {
+            read.push(watched);
+        }
+    }
+}
+
+/// Watches of what was read.
+#[derive(Default)]
+pub struct Watches<'c> {
+    watched: Vec<Watched>,
+    changes: SelectAll<LocalBoxStream<'c, Result<()>>>,
+}
+
+impl<'c> Watches<'c> {
+    /// Watches what was read, too, from now on: what is there already counts as a
+    /// change once more, as it may have come between reading and watching.
+    pub fn add(&mut self, reading: Reading<'c>) {
+        for watched in reading.read.into_inner() {
+            if !self.watched.contains(&watched) {
+                let changes = changes(reading.cluster, watched.clone());
+                self.changes.push(changes.boxed_local());
+                self.watched.push(watched);
+            }
+        }
+    }
+
+    /// Ends when something changes.
+    ///
+    /// # Errors
+    /// If nothing may be watched.
+    pub async fn changed(&mut self) -> Result<()> {
+        let mut refused = None;
+        loop {
+            match self.changes.next().await {
+                Some(Ok(())) => break,
+                Some(Err(error)) => refused = Some(error),
+                None => {
+                    let error = refused.unwrap_or_else(|| Error::new("nothing is left to watch"));
+                    return Err(error.hint("without the right to watch, run the command again later"));
+                }
+            }
+        }
+        // One change seldom comes alone.
+        tokio::time::sleep(TOGETHER).await;
+        while let Some(Some(_)) = self.changes.next().now_or_never() {}
+        Ok(())
+    }
+}
+
+/// What is kept of an object or a bookmark.
+#[derive(Clone, Deserialize)]
+struct Versioned {
+    metadata: Version,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Version {
+    resource_version: String,
+}
+
+/// Yields for every change, for as long as it may be watched: where a watch ends, the
+/// next one goes on.
+fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Result<()>> {
+    let params = WatchParams {
+        field_selector: Some(watched.fields).filter(|fields| !fields.is_empty()),
+        label_selector: Some(watched.labels).filter(|labels| !labels.is_empty()),
+        timeout: Some(LASTS),
+        bookmarks: true,
+        send_initial_events: false,
+    };
+    let start = (String::new(), None);
+    stream::unfold(Some(start), move |state| {
+        let (params, path) = (params.clone(), watched.path.clone());
+        async move {
+            let (mut version, mut open): (String, Option<LocalBoxStream<'_, Result<WatchEvent<Versioned>>>>) =
+                state?;
+            loop {
+                let events = match &mut open {
+                    Some(events) => events,
+                    None => match cluster.events(&path, &params, &version).await {
+                        Ok(events) => open.insert(events.boxed_local()),
+                        Err(error) if error.is_forbidden() => return Some((Err(error), None)),
+                        Err(error) => {
+                            let message = error.message();
+                            terminal::story(&format!("watching {path} again in 1 s: {message}"));
+                            tokio::time::sleep(AGAIN).await;
+                            continue;
+                        }
+                    },
+                };
+                match events.next().await {
+                    Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                        version = bookmark.metadata.resource_version;
+                    }
+                    Some(Ok(
+                        WatchEvent::Added(object)
+                        | WatchEvent::Modified(object)
+                        | WatchEvent::Deleted(object),
+                    )) => {
+                        version = object.metadata.resource_version;
+                        return Some((Ok(()), Some((version, open))));
+                    }
+                    // Too long ago for the server to remember (410), or a connection that
+                    // broke: begin with what there is.
+                    Some(Err(_) | Ok(WatchEvent::Error(_))) => {
+                        (version, open) = (String::new(), None);
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    None => {
+                        open = None;
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
+            }
+        }
+    })
+}

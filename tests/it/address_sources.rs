@@ -1,0 +1,439 @@
+//! `kubectl relay-address`: which gateways are found, and which address is taken. A
+//! control plane of its own, as gateways and nodes are the whole cluster's.
+
+use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures};
+use serde_json::{Value, json};
+
+/// A cluster that serves Istio and Gateway API and runs a relay server that stays
+/// inside.
+struct Cluster {
+    _control_plane: ControlPlane,
+    shell: Shell,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let control_plane = ControlPlane::start(&["alone"]);
+        let alone = control_plane.cluster("alone");
+        let kubeconfig = Kubeconfig::new()
+            .context("alone", alone)
+            .user_context("dev", alone, "dev")
+            .current("alone");
+        let shell = Shell::new(&kubeconfig);
+        for namespace in ["gloo-mesh", "istio-system", "edge"] {
+            shell.kubectl(&["create", "namespace", namespace]).success();
+        }
+        fixtures::create(
+            &shell,
+            "alone",
+            &[fixtures::relay_service("gloo-mesh", "ClusterIP")],
+        );
+        Self {
+            _control_plane: control_plane,
+            shell,
+        }
+    }
+
+    fn address(&self, flags: &[&str]) -> Transcript {
+        self.shell.kubectl(&[&["relay-address"], flags].concat())
+    }
+
+    fn create(&self, objects: &[Value]) {
+        fixtures::create(&self.shell, "alone", objects);
+    }
+
+    #[track_caller]
+    fn prints(&self, flags: &[&str], address: &str) {
+        let transcript = self.address(flags);
+        transcript.success();
+        let shown = (transcript.stdout.as_str(), transcript.stderr.as_str());
+        assert_eq!(shown, (&*format!("{address}\n"), ""), "{transcript}");
+    }
+}
+
+/// An Istio Gateway in `edge` for pods with `istio: LABEL`.
+fn gateway(name: &str, version: &str, label: &str, mode: &str, host: &str) -> Value {
+    json!({
+        "apiVersion": format!("networking.istio.io/{version}"),
+        "kind": "Gateway",
+        "metadata": { "name": name, "namespace": "edge" },
+        "spec": {
+            "selector": { "istio": label },
+            "servers": [{
+                "port": { "number": 443, "name": "tls", "protocol": "TLS" },
+                "tls": { "mode": mode },
+                "hosts": [host],
+            }],
+        },
+    })
+}
+
+/// What Istio's gateway chart installs under a name: a pod and a Service.
+fn installed(name: &str, namespace: &str, label: &str, address: &str) -> [Value; 2] {
+    let labels = json!({ "app": name, "istio": label });
+    let mut pod = fixtures::gateway_pod(name, namespace, "node-a", true);
+    pod["metadata"]["labels"] = labels.clone();
+    let mut service = fixtures::ingress_gateway(namespace, "LoadBalancer");
+    service["metadata"]["name"] = json!(name);
+    service["spec"]["selector"] = labels;
+    [
+        pod,
+        fixtures::with_status(service, fixtures::load_balancer(&[address])),
+    ]
+}
+
+#[test]
+fn istios_gateways_are_found_by_the_host_they_pass_through() {
+    let cluster = Cluster::start();
+    fixtures::install_istio_crds(&cluster.shell, "alone");
+    cluster.create(&installed(
+        "istio-ingressgateway",
+        "istio-system",
+        "ingressgateway",
+        "203.0.113.1",
+    ));
+    cluster.create(&installed("edge-gw", "edge", "ingress", "203.0.113.2"));
+    cluster.create(&installed("other-gw", "edge", "other", "203.0.113.3"));
+    // Where no Gateway serves the host, the page's is taken, and that is said.
+    cluster.prints(&[], "203.0.113.1:443");
+    let host = "enterprise-networking.gloo-mesh";
+    cluster
+        .address(&["--explain"])
+        .success()
+        .prints("\nwarning: no Istio Gateway passes TLS through for\n  enterprise-networking.gloo-mesh; ");
+
+    // Neither terminating TLS nor serving another host counts.
+    cluster.create(&[
+        gateway("terminates", "v1", "other", "SIMPLE", "*"),
+        gateway("another", "v1", "other", "PASSTHROUGH", "*.example.com"),
+    ]);
+    // The credential of a terminating server is not needed to be found or not.
+    cluster.prints(&[], "203.0.113.1:443");
+
+    for (version, hosts) in [
+        ("v1alpha3", host),
+        ("v1beta1", "gloo-mesh/*.gloo-mesh"),
+        ("v1", "*"),
+        ("v1", "./enterprise-networking.gloo-mesh"),
+    ] {
+        cluster.create(&[gateway("relay", version, "ingress", "PASSTHROUGH", hosts)]);
+        cluster.prints(&[], "203.0.113.2:443");
+        cluster.prints(&["--via", "istio"], "203.0.113.2:443");
+    }
+    // Its name may be another than the Service's.
+    cluster.create(&[gateway(
+        "relay",
+        "v1",
+        "ingress",
+        "PASSTHROUGH",
+        "relay.example.org",
+    )]);
+    cluster.prints(&[], "203.0.113.1:443");
+    cluster.prints(&["--server-name", "relay.example.org"], "203.0.113.2:443");
+    cluster.create(&[gateway("relay", "v1", "ingress", "PASSTHROUGH", host)]);
+
+    // A name switches the search off.
+    cluster.prints(&["--ingress-namespace", "istio-system"], "203.0.113.1:443");
+    cluster.prints(&["--ingress-service", "istio-ingressgateway"], "203.0.113.1:443");
+    let named = ["--ingress-namespace", "edge", "--ingress-service", "other-gw"];
+    cluster.prints(&named, "203.0.113.3:443");
+
+    // A server of another port is reached through the port that leads to it.
+    let mut relay = gateway("relay", "v1", "ingress", "PASSTHROUGH", host);
+    relay["spec"]["servers"][0]["port"]["number"] = json!(8443);
+    cluster.create(&[relay.clone()]);
+    cluster.prints(&[], "203.0.113.2:443");
+    relay["spec"]["servers"][0]["port"]["number"] = json!(15443);
+    cluster.create(&[relay]);
+    cluster
+        .address(&["--via", "istio"])
+        .exits(1)
+        .complains("it has no port that leads to 15443 of its gateway: it has status-port (15021), http2 (80), https (443)");
+    cluster.prints(&["--ingress-port-name", "http2"], "203.0.113.2:80");
+    cluster.create(&[gateway("relay", "v1", "ingress", "PASSTHROUGH", host)]);
+
+    // Who may not list Gateways gets the usual one, and is told so.
+    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
+    fixtures::grant(&cluster.shell, "alone", "istio-system", "dev", "get", "services");
+    let dev = ["--context", "dev"];
+    cluster.prints(&dev, "203.0.113.1:443");
+    cluster
+        .address(&["--context", "dev", "--explain"])
+        .success()
+        .prints("\nwarning: Istio's gateways cannot be found, the ingress gateway is the usual one:\n")
+        .prints("gateways.networking.istio.io is forbidden: User \"dev\"");
+}
+
+#[test]
+fn gateway_apis_gateways_are_found_by_their_routes() {
+    let cluster = Cluster::start();
+    cluster.address(&["--via", "gateway-api"]).exits(1).complains(
+        "error: the cluster serves no Gateway and TLSRoute of Gateway API\n  where: context \"alone\"\n",
+    );
+    fixtures::install_gateway_api_crds(&cluster.shell, "alone");
+    let gateway = |name: &str, addresses: Value| {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": { "name": name, "namespace": "edge" },
+            "spec": {
+                "gatewayClassName": "any",
+                "listeners": [{
+                    "name": "tls",
+                    "port": 8443,
+                    "protocol": "TLS",
+                    "hostname": "*.gloo-mesh",
+                    "tls": { "mode": "Passthrough" },
+                    "allowedRoutes": { "namespaces": { "from": "All" } },
+                }],
+            },
+            "status": { "addresses": addresses },
+        })
+    };
+    let other = gateway("other", json!([{ "type": "IPAddress", "value": "203.0.113.3" }]));
+    cluster.create(&[gateway("relay", json!([])), other]);
+    cluster
+        .address(&["--via", "gateway-api"])
+        .exits(1)
+        .complains("error: no Gateway of Gateway API has a TLSRoute to enterprise-networking.gloo-mesh\n");
+    cluster.create(&[json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "TLSRoute",
+        "metadata": { "name": "relay", "namespace": "gloo-mesh" },
+        "spec": {
+            "hostnames": ["enterprise-networking.gloo-mesh"],
+            "parentRefs": [{ "name": "relay", "namespace": "edge" }],
+            "rules": [{ "backendRefs": [{ "name": "enterprise-networking", "port": 9900 }] }],
+        },
+    })]);
+    cluster
+        .address(&["--via", "gateway-api"])
+        .exits(1)
+        .complains("error: gateway edge/relay has no address: it has no address yet\n");
+    for (addresses, address) in [
+        (
+            json!([{ "type": "Hostname", "value": "gw.example.com" }]),
+            "gw.example.com:8443",
+        ),
+        (
+            json!([{ "type": "IPAddress", "value": "2001:db8::2" }]),
+            "[2001:db8::2]:8443",
+        ),
+    ] {
+        cluster.create(&[gateway("relay", addresses)]);
+        cluster.prints(&["--via", "gateway-api"], address);
+        cluster.prints(&[], address);
+    }
+
+    // Who may not list them is told so, and what else there is counts.
+    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
+    cluster
+        .address(&["--context", "dev", "--via", "gateway-api"])
+        .exits(1)
+        .complains("Error from server (Forbidden): ")
+        .complains("is forbidden: User \"dev\"");
+    let relay = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    cluster.create(&[fixtures::with_status(
+        relay,
+        fixtures::load_balancer(&["203.0.113.9"]),
+    )]);
+    let everywhere = cluster.address(&["--context", "dev", "--explain", "-o", "json"]);
+    let document = everywhere.success().json();
+    assert_eq!(document["address"], "203.0.113.9:9900");
+    let notes = document["warnings"].as_array().expect("is a list");
+    let refused = notes.iter().filter_map(Value::as_str);
+    assert!(
+        refused
+            .clone()
+            .any(|note| note.starts_with("Gateway API cannot be read: ")),
+        "{everywhere}"
+    );
+}
+
+/// Every way of `--node-port`, `--node-address-type`, `--prefer`, `--ip-family`, `--all`
+/// and external IPs.
+#[test]
+fn one_of_many_addresses_is_chosen_by_flags() {
+    let cluster = Cluster::start();
+    let mut relay = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    relay["spec"]["ports"][0]["nodePort"] = json!(30900);
+    relay["spec"]["externalIPs"] = json!(["203.0.113.99"]);
+    cluster.create(&[
+        relay.clone(),
+        fixtures::node(
+            "node-a",
+            &[
+                ("InternalIP", "192.0.2.1"),
+                ("ExternalDNS", "a.example.com"),
+                ("Hostname", "node-a"),
+            ],
+            true,
+        ),
+        fixtures::node("node-b", &[("InternalIP", "192.0.2.2")], true),
+    ]);
+    // A load balancer that is pending is not replaced by what comes after it.
+    cluster.prints(&[], "203.0.113.99:9900");
+    relay["spec"]["externalIPs"] = json!([]);
+    cluster.create(&[relay.clone()]);
+    let pending = cluster.address(&[]);
+    pending
+        .exits(1)
+        .complains("its load balancer has no address yet")
+        .complains("`kubectl relay-address --wait`")
+        .complains("`kubectl relay-address --node-port`")
+        .conceals("30900");
+    cluster.prints(&["--node-port"], "a.example.com:30900");
+    cluster.prints(
+        &["--node-port", "--node-address-type", "InternalIP"],
+        "192.0.2.1:30900",
+    );
+    cluster.prints(
+        &["--node-port", "--node-address-type=hostname,internalip"],
+        "node-a:30900",
+    );
+    cluster.prints(
+        &["--node-port", "--all", "--via", "service"],
+        "a.example.com:30900\n192.0.2.2:30900",
+    );
+
+    relay["spec"]["externalIPs"] = json!(["203.0.113.99"]);
+    let ingress = json!([
+        { "hostname": "lb.example.com" },
+        { "ip": "203.0.113.1" },
+        { "ip": "2001:db8::1", "hostname": "lb6.example.com" },
+        { "ip": "203.0.113.1" },
+    ]);
+    let status = json!({ "loadBalancer": { "ingress": ingress } });
+    cluster.create(&[fixtures::with_status(relay, status)]);
+    cluster.prints(&[], "lb.example.com:9900");
+    cluster.prints(&["--prefer", "ip"], "203.0.113.1:9900");
+    cluster.prints(&["--prefer", "hostname"], "lb.example.com:9900");
+    cluster.prints(&["--ip-family", "ipv6"], "lb.example.com:9900");
+    cluster.prints(&["--ip-family", "ipv6", "--prefer", "ip"], "[2001:db8::1]:9900");
+    cluster.prints(
+        &["--all"],
+        "lb.example.com:9900\n203.0.113.1:9900\n[2001:db8::1]:9900\nlb6.example.com:9900\n203.0.113.99:9900",
+    );
+    cluster.prints(&["--port-name", "9900"], "lb.example.com:9900");
+}
+
+#[test]
+fn an_address_is_printed_for_shells_and_programs() {
+    let cluster = Cluster::start();
+    let relay = |address: &str| {
+        let relay = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+        fixtures::with_status(relay, fixtures::load_balancer(&[address]))
+    };
+    for (address, host) in [
+        ("2001:db8::7", "[2001:db8::7]"),
+        ("lb.example.com", "lb.example.com"),
+    ] {
+        cluster.create(&[relay(address)]);
+        let environment = cluster.address(&["-o", "env"]);
+        environment.success();
+        assert_eq!(
+            environment.stdout,
+            format!("MGMT_INGRESS_ADDRESS='{host}'\nMGMT_INGRESS_PORT='9900'\nRELAY_ADDRESS='{host}:9900'\n")
+        );
+        let script = "eval \"$(kubectl relay-address -o env)\"\n\
+                      [ \"$RELAY_ADDRESS\" = \"$MGMT_INGRESS_ADDRESS:$MGMT_INGRESS_PORT\" ] && echo $RELAY_ADDRESS";
+        let evaluated = cluster.shell.run("sh", &["-euc", script]);
+        evaluated.success();
+        assert_eq!(evaluated.stdout, format!("{host}:9900\n"));
+        let document = cluster.address(&["-o", "json"]).success().json();
+        assert_eq!(
+            (&document["host"], &document["port"]),
+            (&json!(address), &json!(9900))
+        );
+    }
+    let document = cluster.address(&["-o", "json"]).success().json();
+    // Its whole shape is in `output::an_address_has_a_document_and_a_wide_table`.
+    let keys: Vec<_> = document.as_object().expect("is one").keys().collect();
+    assert_eq!(keys, ["address", "candidates", "host", "port", "source"]);
+
+    let explained = cluster.address(&["--explain"]);
+    explained.success();
+    let want = "relay host: enterprise-networking.gloo-mesh\n\
+        \n\
+        1   lb.example.com:9900\n    \
+            service gloo-mesh/enterprise-networking,\n      \
+              status.loadBalancer.ingress[0].hostname\n    \
+            taken\n\
+        \n\
+        2   -\n    \
+            service istio-system/istio-ingressgateway, metadata.name\n    \
+            not taken: there is no such service\n\
+        \n\
+        warning: no Istio Gateway passes TLS through for\n  \
+          enterprise-networking.gloo-mesh; the ingress gateway is the usual one\n";
+    assert_eq!((explained.stdout.as_str(), explained.stderr.as_str()), (want, ""));
+    assert!(explained.stdout.lines().all(|line| line.len() <= 80));
+
+    // Where there is no address it is still explained.
+    cluster
+        .shell
+        .kubectl(&["-n", "gloo-mesh", "delete", "service", "--all"])
+        .success();
+    let nothing = cluster.address(&["--explain", "-o", "json"]);
+    nothing
+        .exits(1)
+        .complains("error: the relay server has no address yet");
+    let document = nothing.json();
+    assert_eq!(
+        (&document["address"], &document["source"]),
+        (&json!(null), &json!(null))
+    );
+    assert_eq!(
+        document["candidates"][0]["reason"],
+        "neither it nor gloo-mesh-mgmt-server exists"
+    );
+}
+
+#[test]
+fn one_request_is_enough_where_the_relay_service_has_an_address() {
+    let cluster = Cluster::start();
+    let relay = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    cluster.create(&[fixtures::with_status(
+        relay,
+        fixtures::load_balancer(&["203.0.113.9"]),
+    )]);
+    let verbose = cluster.address(&["-v", "6"]);
+    verbose.success();
+    assert_eq!(verbose.stderr.lines().count(), 1, "{verbose}");
+    verbose.complains("/api/v1/namespaces/gloo-mesh/services/enterprise-networking");
+}
+
+#[test]
+fn waiting_ends_with_the_address_or_the_reason() {
+    let cluster = Cluster::start();
+    let pending = "its type is LoadBalancer, and its load balancer has no address yet";
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    let waited = cluster.address(&["--via", "service", "--wait=1s"]);
+    waited
+        .exits(1)
+        .complains(&format!(
+            "waiting: service gloo-mesh/enterprise-networking has no address: {pending}\n"
+        ))
+        .complains(&format!(
+            "error: service gloo-mesh/enterprise-networking has no address: {pending}\n"
+        ));
+    assert!(waited.duration.as_secs() < 10, "{waited}");
+    assert_eq!(waited.stderr.matches("waiting: ").count(), 1, "{waited}");
+
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| cluster.address(&["--wait", "-v", "6"]));
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        let address = fixtures::load_balancer(&["203.0.113.10"]);
+        cluster
+            .shell
+            .patch_status("alone", "service/enterprise-networking", "gloo-mesh", &address);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
+        // Nothing is asked for while nothing changes: the first look, the watches, what
+        // was there as they began, and the change.
+        let looks = waited.stderr.matches("/services/enterprise-networking ").count();
+        assert!(looks <= 4, "{waited}");
+        waited.complains("watch=true");
+    });
+}
