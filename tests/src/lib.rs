@@ -11,6 +11,7 @@
 //! - [`fixtures`] are the objects the plugins look at;
 //! - [`relay`] is the stand-in for the relay server and its agent;
 //! - [`network`] gives a test a network of its own, and [`data_plane`] runs Istio in it;
+//! - `secrecy` searches every transcript for keys;
 //! - [`recorder`] writes down what arrives at a server or a proxy.
 //!
 //! A test starts with a shell and a namespace of its own:
@@ -37,6 +38,7 @@ pub mod network;
 pub mod plugin;
 pub mod recorder;
 pub mod relay;
+mod secrecy;
 
 pub use control_plane::{Cluster, ControlPlane};
 pub use kubeconfig::Kubeconfig;

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{ControlPlane, Kubeconfig, binaries, binaries::Tool};
+use crate::{ControlPlane, Kubeconfig, binaries, binaries::Tool, secrecy};
 
 /// A command that takes longer has hung; it is killed and the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -260,6 +260,10 @@ impl Invocation<'_> {
             duration: start.elapsed(),
         };
         assert!(!hung, "killed after {} s:\n{transcript}", PATIENCE.as_secs());
+        let line = &transcript.command_line;
+        if line.contains("kubectl relay-") && !line.contains("--show-keys") {
+            secrecy::assert_kept(&transcript, shell.home());
+        }
         transcript
     }
 }
