@@ -127,12 +127,22 @@ impl Choices {
 
     /// How long a certificate is valid.
     pub(crate) fn lifetime(&self, role: Role) -> Duration {
-        let asked = match role {
-            Role::Root => self.args.root_lifetime,
-            Role::Server => self.args.server_lifetime,
-            Role::Signing => self.args.signing_lifetime,
-        };
-        asked.unwrap_or(LIFETIME)
+        self.asked_lifetime(role).1.unwrap_or(LIFETIME)
+    }
+
+    /// What was asked for in vain, if a certificate is not issued.
+    pub(crate) fn unmet(&self, role: Role) -> Option<String> {
+        let (flag, asked) = self.asked_lifetime(role);
+        let stem = role.stem();
+        asked.map(|_| format!("{flag} changes nothing: {stem} was there before and stays as it is"))
+    }
+
+    fn asked_lifetime(&self, role: Role) -> (&'static str, Option<Duration>) {
+        match role {
+            Role::Root => ("--root-lifetime", self.args.root_lifetime),
+            Role::Server => ("--server-lifetime", self.args.server_lifetime),
+            Role::Signing => ("--signing-lifetime", self.args.signing_lifetime),
+        }
     }
 
     /// Who a certificate is issued to.

@@ -43,6 +43,13 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<Exit
     for remark in remarks {
         terminal::story(&remark);
     }
+    let unmet = args
+        .issue
+        .root_key
+        .unmet(&directory::key_path(&args.pki_dir, Role::Root));
+    if let Some(unmet) = unmet {
+        terminal::story(&unmet);
+    }
     if written.is_empty() {
         terminal::story("Nothing changed: the directory holds what it should.");
     }

@@ -126,6 +126,13 @@ impl Ended<'_> {
         for note in &self.notes {
             terminal::story(note);
         }
+        let unmet = args
+            .issue
+            .root_key
+            .unmet(&directory::key_path(&args.pki_dir, Role::Root));
+        if let Some(unmet) = unmet.filter(|_| args.dry_run == DryRun::None) {
+            terminal::story(&unmet);
+        }
         if directory::is_readable_by_others(&args.pki_dir) {
             let directory = args.pki_dir.display();
             terminal::story(&format!(

@@ -71,7 +71,8 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InspectArgs) -> Result<ExitC
         trusted.extend(bundles.flat_map(|bundle| bundle.certificates.clone()));
     }
     let judge = |exhibit| judge(exhibit, &trusted, &host.to_string(), now);
-    let judged: Vec<_> = exhibits.into_iter().map(judge).collect();
+    let mut judged: Vec<_> = exhibits.into_iter().map(judge).collect();
+    find_twins(&mut judged);
 
     let document =
         || json!({ "inspected": judged.iter().map(|judged| judged.document(now)).collect::<Vec<_>>() });
@@ -174,6 +175,26 @@ async fn of_secret(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec
         ));
     }
     Ok(exhibits)
+}
+
+/// An issuer must not give a serial number twice.
+fn find_twins(judged: &mut [Judged]) {
+    for at in 1..judged.len() {
+        let (before, after) = judged.split_at_mut(at);
+        let Some(one) = after[0].exhibit.certificates.first() else {
+            continue;
+        };
+        let others = before
+            .iter()
+            .filter_map(|judged| judged.exhibit.certificates.first());
+        let twins = others
+            .filter(|other| *other != one)
+            .map(|other| soundness::of_twins(one, other));
+        let twins: Vec<_> = twins.collect();
+        twins
+            .into_iter()
+            .for_each(|twins| after[0].findings.extend(twins));
+    }
 }
 
 fn named<T>(path: &Path, content: Option<T>) -> Result<T> {

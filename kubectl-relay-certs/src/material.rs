@@ -191,6 +191,13 @@ pub(crate) fn decide(
             RootSource::Known(trusted, authority)
         }
     };
+    let kept = [
+        (Role::Root, matches!(root, RootSource::Known(..))),
+        (Role::Server, matches!(server, Source::Known(..))),
+        (Role::Signing, matches!(signing, Source::Known(..))),
+    ];
+    let kept = kept.into_iter().filter(|(_, kept)| *kept);
+    remarks.extend(kept.filter_map(|(role, _)| choices.unmet(role)));
     Ok(Decision {
         choices,
         root,

@@ -1,7 +1,10 @@
 //! The password of an encrypted key: from a file, from the environment, or asked
 //! for.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueHint};
 use relay_shared::{Error, Result, terminal};
@@ -9,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::RootKey,
-    key::{EncryptedKey, PrivateKey},
+    key::{EncryptedKey, PrivateKey, StoredKey},
 };
 
 /// The environment variable that holds the password.
@@ -107,6 +110,22 @@ impl RootKeyArgs {
         match self.discard_root_key {
             true => Ok(RootKey::Discarded),
             false => self.password.kept(self.encrypt_root_key),
+        }
+    }
+
+    /// What these flags asked for in vain, once all is done: a key that was there
+    /// before stays as it is.
+    pub(crate) fn unmet(&self, key: &Path) -> Option<String> {
+        let text = fs::read(key).map(Zeroizing::new).ok()?;
+        let encrypted = matches!(StoredKey::from_pem(&text), Ok(StoredKey::Encrypted(_)));
+        let path = key.display();
+        match (self.encrypt_root_key && !encrypted, self.discard_root_key) {
+            (true, _) => Some(format!(
+                "{path} was there before and is not encrypted; this makes a copy that is:\n  \
+                 openssl pkcs8 -topk8 -in {path} -out NEW.key"
+            )),
+            (false, true) => Some(format!("{path} was there before and stays")),
+            (false, false) => None,
         }
     }
 }

@@ -36,8 +36,10 @@ fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCo
         .and_then(|runtime| {
             runtime.block_on(async {
                 tokio::select! {
-                    ended = run => ended,
+                    // First, so that Ctrl-C is heard from the beginning.
+                    biased;
                     () = interrupt::stop() => Err(Error::interrupted()),
+                    ended = run => ended,
                 }
             })
         });

@@ -217,7 +217,53 @@ fn what_the_pages_script_made_is_kept() {
     for context in ["mgmt", "east"] {
         mesh.kubectl(context, "delete secrets --all");
     }
-    mesh.init(flags).success();
+    let adopted = mesh.init(flags);
+    adopted.success();
+    let generate = [
+        "relay-certs",
+        "generate",
+        "--namespace",
+        &mesh.namespace,
+        "--pki-dir",
+        "page",
+    ];
+    let unchanged = mesh.shell.kubectl(&generate);
+    unchanged.success().complains("Nothing changed");
+    let inspect = ["relay-certs", "inspect", "--namespace", &mesh.namespace, "page"];
+    let inspected = mesh.shell.kubectl(&inspect);
+    for (file, defect) in [
+        (
+            "relay-root.crt",
+            "has no key usage: OpenSSL's strict checks and Python refuse it",
+        ),
+        (
+            "relay-server-tls.crt",
+            "has the serial number 0, which is not a positive one",
+        ),
+        (
+            "relay-server-tls.crt",
+            &format!("only as *.{}, which Go takes", mesh.namespace),
+        ),
+        (
+            "relay-tls-signing.crt",
+            "has the serial number 0, which is not a positive one",
+        ),
+    ] {
+        for adopted in [&adopted, &unchanged] {
+            let warnings = adopted
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("warning: "));
+            let mut of_file = warnings.filter(|line| line.contains(&format!("page/{file} ")));
+            assert!(
+                of_file.any(|line| line.contains(defect)),
+                "{file} {defect}: {adopted}"
+            );
+        }
+        inspected.success().prints(defect);
+    }
+    let twins = "warning:    has the serial number of another certificate of its issuer\n";
+    inspected.prints(twins);
     for (secret, name) in before.iter_mut().zip(["server-tls", "tls-signing"]) {
         // Its keys as PKCS#8, which everybody reads.
         let pkcs8 = mesh.openssl(&format!("pkey -in page/relay-{name}.key"));

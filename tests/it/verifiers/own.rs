@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use relay_tests::relay::RelayServer;
+
 use super::{Issued, SERVICES, exact_names};
 use crate::certs::{Mesh, offline, words};
 
@@ -16,8 +18,8 @@ impl<'a> Issued<'a> {
         }
     }
 
-    /// Asserts that everybody accepts everything, and an agent that the signing
-    /// certificate makes.
+    /// Asserts that everybody accepts everything, and that an agent that the signing
+    /// certificate makes passes mutual TLS.
     #[track_caller]
     fn assert_all_accepted(&self) {
         self.assert_accepted(&exact_names(&SERVICES, &self.mesh.namespace));
@@ -37,6 +39,25 @@ impl<'a> Issued<'a> {
         let whole = self.mesh.read(&chain) + &above;
         self.mesh.shell.write(&chain, whole);
         self.judge().accepts_client(&chain);
+
+        let serving = format!("serving-{}", self.server.replace('/', "-"));
+        let key = self.server.replace(".crt", ".key");
+        let files = [
+            (&self.server, "tls.crt"),
+            (&key, "tls.key"),
+            (&self.root, "ca.crt"),
+        ];
+        for (file, name) in files {
+            self.mesh
+                .shell
+                .write(&format!("{serving}/{name}"), self.mesh.read(file));
+        }
+        let mut server = RelayServer::start(&self.mesh.shell, &self.mesh.path(serving), None);
+        for name in exact_names(&SERVICES, &self.mesh.namespace) {
+            let dial = format!("dial --tls {agent} --addr {} --authority {name}", server.address);
+            self.mesh.shell.relay(&words(&dial)).success().prints("SERVING");
+            assert_eq!(server.agent(), "[east]", "{name}");
+        }
     }
 }
 
