@@ -3,7 +3,13 @@
 
 use std::{fmt, net::IpAddr};
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{
+    digest,
+    signature::{
+        ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1,
+        UnparsedPublicKey, VerificationAlgorithm,
+    },
+};
 use rcgen::SanType;
 use time::OffsetDateTime;
 use x509_parser::{
@@ -11,7 +17,7 @@ use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
     oid_registry::{
         OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
-        OID_SIG_ED25519,
+        OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
     },
     prelude::FromDer as _,
     public_key::PublicKey,
@@ -186,11 +192,7 @@ impl Certificate {
 
     /// Whether another one issued it: by name, and by signature.
     pub(crate) fn is_signed_by(&self, other: &Self) -> bool {
-        self.names_as_issuer(other)
-            && self
-                .x509()
-                .verify_signature(Some(other.x509().public_key()))
-                .is_ok()
+        self.names_as_issuer(other) && verifies(&self.x509(), &other.x509())
     }
 
     /// The identifier of its own key, if it states one.
@@ -217,6 +219,28 @@ impl Certificate {
     pub(crate) fn x509(&self) -> X509Certificate<'_> {
         let (_, x509) = X509Certificate::from_der(&self.der).expect("it was parsed when it was read");
         x509
+    }
+}
+
+/// Whether one made the signature of the other. x509-parser knows all but what
+/// OpenSSL makes with the larger of NIST's curves.
+fn verifies(signed: &X509Certificate<'_>, signer: &X509Certificate<'_>) -> bool {
+    let key = signer.public_key();
+    let larger: Option<&dyn VerificationAlgorithm> = {
+        let hash = &signed.signature_algorithm.algorithm;
+        match KeyKind::of(key) {
+            KeyKind::Ecdsa("P-384") if *hash == OID_SIG_ECDSA_WITH_SHA512 => Some(&ECDSA_P384_SHA512_ASN1),
+            KeyKind::Ecdsa("P-521") if *hash == OID_SIG_ECDSA_WITH_SHA256 => Some(&ECDSA_P521_SHA256_ASN1),
+            KeyKind::Ecdsa("P-521") if *hash == OID_SIG_ECDSA_WITH_SHA384 => Some(&ECDSA_P521_SHA384_ASN1),
+            KeyKind::Ecdsa("P-521") if *hash == OID_SIG_ECDSA_WITH_SHA512 => Some(&ECDSA_P521_SHA512_ASN1),
+            _ => None,
+        }
+    };
+    match larger {
+        None => signed.verify_signature(Some(key)).is_ok(),
+        Some(algorithm) => UnparsedPublicKey::new(algorithm, &key.subject_public_key.data)
+            .verify(signed.tbs_certificate.as_ref(), &signed.signature_value.data)
+            .is_ok(),
     }
 }
 

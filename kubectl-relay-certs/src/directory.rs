@@ -41,6 +41,8 @@ pub(crate) struct RootFiles {
     pub(crate) without_key: String,
     /// What to do then.
     pub(crate) hint: &'static str,
+    /// What to do if the key is another one's.
+    pub(crate) stranger_hint: &'static str,
 }
 
 /// A certificate and its key, or whichever of them there is.
@@ -80,6 +82,7 @@ pub(crate) fn read(directory: &Path) -> Result<Files> {
             key_place: key.display().to_string(),
             without_key: format!("{directory_name} has not the key of the root"),
             hint: "give the --pki-dir that this root was made in",
+            stranger_hint: "move it away, or choose another --pki-dir",
         },
         server: read_pair(directory, Role::Server)?,
         signing: read_pair(directory, Role::Signing)?,

@@ -168,10 +168,10 @@ impl EncryptedKey {
     pub(crate) fn unlock(&self, password: &[u8]) -> Result<PrivateKey, String> {
         let info = EncryptedPrivateKeyInfoRef::try_from(self.0.as_slice())
             .map_err(|_| "is encrypted in a way that we cannot read".to_owned())?;
-        let document = info
-            .decrypt(password)
-            .map_err(|_| "cannot be opened with this password".to_owned())?;
-        PrivateKey::from_der(document.as_bytes()).ok_or_else(|| NOT_A_KEY.to_owned())
+        let document = info.decrypt(password).map_err(|_| WRONG_PASSWORD.to_owned())?;
+        // One wrong password in some hundred opens to noise.
+        PrivateKeyInfoRef::from_der(document.as_bytes()).map_err(|_| WRONG_PASSWORD.to_owned())?;
+        PrivateKey::from_pkcs8(document.as_bytes()).ok_or_else(|| NOT_A_KEY.to_owned())
     }
 }
 
@@ -221,6 +221,7 @@ impl StoredKey {
 }
 
 const NOT_A_KEY: &str = "is not a private key that we can read";
+const WRONG_PASSWORD: &str = "cannot be opened with this password";
 
 /// Puts an RSA key (PKCS#1, RFC 8017, appendix A.1.2) into PKCS#8.
 fn from_pkcs1(der: &[u8]) -> Option<SecretDocument> {

@@ -182,7 +182,7 @@ pub(crate) fn decide(
                             "{} is not the key of the root certificate of {place}",
                             root.key_place
                         ))
-                        .hint("move it away, or choose another --pki-dir")
+                        .hint(root.stranger_hint)
                     })?;
                     may_issue(&authority, &missing, &choices, &place, now)?;
                     Some(authority)

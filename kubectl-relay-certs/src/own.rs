@@ -110,6 +110,7 @@ fn read_root(path: &Path) -> Result<RootFiles> {
         key_place: "--ca-key".to_owned(),
         without_key: "no --ca-key was given for the root".to_owned(),
         hint: "give the key of --ca-cert with --ca-key",
+        stranger_hint: "--ca-key takes the key of the certificate in --ca-cert that is to issue",
     })
 }
 

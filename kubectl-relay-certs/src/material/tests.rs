@@ -124,6 +124,7 @@ fn nothing() -> Found {
                 key_place: "pki/relay-root.key".to_owned(),
                 without_key: "pki has not the key of the root".to_owned(),
                 hint: "",
+                stranger_hint: "",
             },
             server: Pair::default(),
             signing: Pair::default(),

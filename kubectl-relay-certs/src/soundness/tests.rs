@@ -343,6 +343,33 @@ fn a_signing_chain_is_judged_with_the_agents_below_it() {
 }
 
 #[test]
+fn an_agents_chain_is_judged_by_what_it_may_do() {
+    #[track_caller]
+    fn check(root: Tweak<'_>, signing: Tweak<'_>, leaf: Tweak<'_>, want: &str) {
+        assert_eq!(judged(Purpose::Agent, root, signing, leaf), want);
+    }
+    let (server, client) = (
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    );
+    // Agents are named after clusters, whatever those are called.
+    check(&length(1), &length(0), &named("east"), "");
+    check(&as_is, &usage(client.clone()), &usage(client), "");
+    check(
+        &as_is,
+        &as_is,
+        &usage(server.clone()),
+        "error: is not for clients (extended key usage)",
+    );
+    check(
+        &as_is,
+        &usage(server),
+        &as_is,
+        "error: is under \"CN=ca\", which is not for clients (extended key usage)",
+    );
+}
+
+#[test]
 fn files_are_judged_by_what_is_in_them() {
     let root = make("root", None, true, &as_is);
     let namesake = make("root", None, true, &as_is);

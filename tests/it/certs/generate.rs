@@ -294,6 +294,10 @@ fn keys_are_taken_in_every_form_and_kept_as_they_are() {
         &mesh,
         &format!("openssl ecparam -genkey -noout -name secp384r1 {key}"),
     );
+    check(
+        &mesh,
+        &format!("openssl ecparam -genkey -noout -name secp521r1 {key}"),
+    );
     check(&mesh, &format!("openssl genpkey -algorithm ed25519 {key}"));
     // PKCS#1 under the wrong label, as some tools write it.
     check(
@@ -321,6 +325,12 @@ fn keys_are_taken_in_every_form_and_kept_as_they_are() {
         "error: pki/relay-root.key is encrypted in a form from before PKCS#8 (Proc-Type: 4,ENCRYPTED): \
          convert it with\n  openssl pkcs8 -topk8 -in OLD.key -out NEW.key\n",
     );
+    let convert = "openssl pkcs8 -topk8 -in pki/relay-root.key -out new.key";
+    let convert =
+        format!("{convert} -passin pass:secret -passout pass:secret && mv new.key pki/relay-root.key");
+    mesh.shell.run("sh", &["-euc", &convert]).success();
+    mesh.generate("--pki-dir pki --ca-key-password-file password")
+        .success();
 }
 
 /// Runs generate on a terminal of its own, and answers its questions.

@@ -99,7 +99,8 @@ fn a_ca_that_cannot_issue_is_refused() {
     );
     check(
         "--ca-cert root.crt --ca-key other.key",
-        "other.key is not the key of the root certificate of root.crt\n",
+        "other.key is not the key of the root certificate of root.crt\n  \
+         hint: --ca-key takes the key of the certificate in --ca-cert that is to issue\n",
     );
     check(
         "--ca-cert issuing.crt --ca-key issuing.key",

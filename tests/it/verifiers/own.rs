@@ -104,6 +104,7 @@ fn what_a_ca_of_the_users_issues_is_accepted_by_everybody() {
             name_hash = name.len()
         )
     };
+    let p521 = "ec -pkeyopt ec_paramgen_curve:P-521";
     let p384 = "ec -pkeyopt ec_paramgen_curve:P-384";
 
     sh(&root("rsa", "rsa:2048"));
@@ -136,7 +137,7 @@ fn what_a_ca_of_the_users_issues_is_accepted_by_everybody() {
     assert!(sent.ends_with(&mesh.read("issuing.crt")), "{sent}");
     assert_eq!(sent.matches("BEGIN CERTIFICATE").count(), 2);
 
-    sh(&[root("top", "rsa:2048"), below("top", "curve", p384)].join("\n"));
+    sh(&[root("top", p521), below("top", "curve", p384)].join("\n"));
     sh(
         "openssl pkcs8 -topk8 -in curve.key -out locked.key -passout file:password; cat curve.crt top.crt >chain.crt",
     );
