@@ -228,9 +228,9 @@ fn may_issue(
             let stem = role.stem();
             return Err(
                 Error::new(format!("{place} cannot issue {stem}: it {defect}")).hint(
-                    "have server and signing certificate issued elsewhere, from the requests of
-                 kubectl relay-certs csr, and give them with --server-cert, --server-key,
-                 --signing-cert, --signing-key and --ca-cert",
+                    "have server and signing certificate issued elsewhere, from the requests of \
+                     kubectl relay-certs csr, and give them with --server-cert, --server-key, \
+                     --signing-cert, --signing-key and --ca-cert",
                 ),
             );
         }

@@ -16,8 +16,14 @@ use serde_json::json;
 use time::Duration;
 
 use crate::{
-    choices, cli::SecretNames, fleet::Places, init::MANAGER, password::PasswordArgs, rotate_pair,
-    rotate_root, rotation::Turn, secrets::Role,
+    choices,
+    cli::SecretNames,
+    fleet::Places,
+    init::MANAGER,
+    password::PasswordArgs,
+    rotate_pair::{self, Replaced},
+    rotate_root,
+    rotation::Turn,
 };
 
 /// What is replaced.
@@ -201,8 +207,8 @@ impl CommonArgs {
 
 pub(crate) async fn run(flags: &ClusterArgs, rotate: &Rotate) -> Result<ExitCode> {
     match rotate {
-        Rotate::Server(args) => rotate_pair::run(flags, args, Role::Server).await,
-        Rotate::Signing(args) => rotate_pair::run(flags, args, Role::Signing).await,
+        Rotate::Server(args) => rotate_pair::run(flags, args, Replaced::Server).await,
+        Rotate::Signing(args) => rotate_pair::run(flags, args, Replaced::Signing).await,
         Rotate::Root(args) => rotate_root::run(flags, args).await,
     }
 }

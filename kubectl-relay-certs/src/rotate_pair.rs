@@ -23,7 +23,18 @@ use crate::{
     turnover::Becomes,
 };
 
-pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Result<ExitCode> {
+/// Which of the management cluster's pairs is replaced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Replaced {
+    Server,
+    Signing,
+}
+
+pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, replaced: Replaced) -> Result<ExitCode> {
+    let role = match replaced {
+        Replaced::Server => Role::Server,
+        Replaced::Signing => Role::Signing,
+    };
     let common = &args.common;
     common.output.format()?;
     common.names.check()?;
@@ -65,20 +76,20 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Res
             };
             let algorithm = Algorithm::like(live.leaf().key_kind());
             let (names, lifetime) = (
-                match role {
-                    Role::Server => Names::like(live.leaf(), &host),
-                    Role::Root | Role::Signing => Names::signing(namespace),
+                match replaced {
+                    Replaced::Server => Names::like(live.leaf(), &host),
+                    Replaced::Signing => Names::signing(namespace),
                 },
                 common.lifetime,
             );
             let _spinner = Progress::spinner("making a key and a certificate");
             let made = runtime::compute(move || {
                 let key = left.map_or_else(|| PrivateKey::generate(algorithm), Ok)?;
-                match role {
-                    Role::Server => authority
+                match replaced {
+                    Replaced::Server => authority
                         .server(key, &names, lifetime, now)
                         .map(|s| (s.chain, s.key)),
-                    Role::Root | Role::Signing => authority
+                    Replaced::Signing => authority
                         .signing(key, &names, lifetime, now)
                         .map(|s| (s.chain, s.key)),
                 }
@@ -93,11 +104,11 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Res
             );
         }
     };
-    let purpose = match role {
-        Role::Server => Purpose::Server {
+    let purpose = match replaced {
+        Replaced::Server => Purpose::Server {
             host: &host.to_string(),
         },
-        Role::Root | Role::Signing => Purpose::Signing,
+        Replaced::Signing => Purpose::Signing,
     };
     let findings = soundness::of_chain(&chain, Some(&key), Some(&trusted), purpose, now);
     if let Some(defect) = findings.error() {
@@ -107,9 +118,9 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Res
 
     let trusts = fleet.roots().into_iter().collect();
     let context = fleet.management.cluster.context().to_owned();
-    let (server, signing) = match role {
-        Role::Server => (Some(Server { chain, key }), None),
-        Role::Root | Role::Signing => (None, Some(Signing { chain, key })),
+    let (server, signing) = match replaced {
+        Replaced::Server => (Some(Server { chain, key }), None),
+        Replaced::Signing => (None, Some(Signing { chain, key })),
     };
     let becomes = Becomes {
         trusts,
@@ -135,9 +146,9 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, role: Role) -> Res
             terminal::story(&format!("What it replaces is kept as {}.", old.display()));
         }
     }
-    terminal::story(&match role {
-        Role::Server => "The relay server notices it by itself.".to_owned(),
-        Role::Root | Role::Signing => format!(
+    terminal::story(&match replaced {
+        Replaced::Server => "The relay server notices it by itself.".to_owned(),
+        Replaced::Signing => format!(
             "Restart the relay server, so that it issues by it:\n  {}",
             Peer::Server.restart(host.service(), namespace, &context)
         ),

@@ -589,17 +589,17 @@ fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -
              $NO_PROXY lists what is reached without it",
         );
     }
+    let url = server.parse::<http::Uri>().ok();
+    let host = url.as_ref().and_then(http::Uri::authority);
+    // Without the password that some URLs hold.
+    let host = host.map_or("", |host| host.as_str().rsplit('@').next().unwrap_or_default());
     let mut causes = chain(error).filter_map(|e| e.downcast_ref::<io::Error>());
     if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        let host = server.parse::<http::Uri>().ok();
-        let host = host.as_ref().and_then(http::Uri::authority);
-        // Without the password that some URLs hold.
-        let host = host.map_or("", |host| host.as_str().rsplit('@').next().unwrap_or_default());
         return Error::unreachable(format!(
             "The connection to the server {host} was refused - did you specify the right host or port?"
         ));
     }
     Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
-        "the kubeconfig says {server}; check the network, proxies and certificates on the way"
+        "the kubeconfig says {host}; check the network, proxies and certificates on the way"
     ))
 }
