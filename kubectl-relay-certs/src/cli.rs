@@ -23,7 +23,17 @@ use crate::{
 
 /// Make and place the certificates that relay server and agents trust each other by
 #[derive(Debug, Parser)]
-#[command(bin_name = "kubectl relay-certs", version)]
+#[command(
+    bin_name = "kubectl relay-certs",
+    version,
+    after_help = "\
+Examples:
+  # Make the certificates, and place them in a management cluster and two remotes
+  kubectl relay-certs init --context mgmt --remote-context east,west
+
+  # Does every cluster trust the same root, and for how long?
+  kubectl relay-certs status --context mgmt --remote-context east,west"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -11,7 +11,17 @@ use relay_shared::{
 
 /// Expose the relay server to the agents in other clusters
 #[derive(Debug, Parser)]
-#[command(bin_name = "kubectl relay-ingress", version)]
+#[command(
+    bin_name = "kubectl relay-ingress",
+    version,
+    after_help = "\
+Examples:
+  # Expose the relay server by a load balancer of its own
+  kubectl relay-ingress apply --via loadbalancer
+
+  # Can agents get through?
+  kubectl relay-ingress status"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -2,9 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use relay_tests::{ControlPlane, Kubeconfig, Shell, binaries, fixtures};
-
-const PLUGINS: [&str; 3] = ["relay-address", "relay-certs", "relay-ingress"];
+use relay_tests::{ControlPlane, Kubeconfig, Shell, binaries, fixtures, plugin::PLUGINS};
 
 /// A shell in which kubectl finds the completion of every plugin.
 fn completing_shell() -> Shell {

@@ -9,6 +9,7 @@ mod credentials;
 mod data_plane;
 mod flags;
 mod harness;
+mod help;
 mod ingress;
 mod kubeconfig;
 mod output;

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 use crate::{ControlPlane, Kubeconfig, binaries, binaries::Tool, secrecy};
 
+/// The plugins, as krew and kubectl call them.
+pub const PLUGINS: [&str; 3] = ["relay-address", "relay-certs", "relay-ingress"];
+
 /// A command that takes longer has hung; it is killed and the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -1,0 +1,122 @@
+//! Help is true: every example in it does what it says.
+
+use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures, plugin::PLUGINS};
+use serde_json::json;
+
+/// What every plugin has besides, which needs no example.
+const ABOUT: [&str; 3] = ["completion", "version", "help"];
+
+/// Where an outside CA has to answer first; `certs` plays its part and runs it.
+const ANSWERED: &str = "--signing-cert signing.crt";
+
+/// The words of a plugin and of each of its commands.
+fn commands(shell: &Shell, plugin: &str) -> Vec<Vec<String>> {
+    let help = shell.kubectl(&[plugin, "--help"]).success().stdout.clone();
+    let listed = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
+    let names = listed
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| !ABOUT.contains(name));
+    let commands = names.map(|name| vec![plugin.to_owned(), name.to_owned()]);
+    std::iter::once(vec![plugin.to_owned()]).chain(commands).collect()
+}
+
+/// The examples at the end of a help text, each on one line.
+fn examples(help: &str) -> Vec<String> {
+    let listed = help.split_once("\nExamples:\n").map_or("", |(_, rest)| rest);
+    let listed = listed.replace("\\\n", " ");
+    let indented = listed
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("  "));
+    let lines = indented.map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.contains(ANSWERED))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A management cluster with all that can be exposed, and a remote of many names.
+fn shell(control_plane: &ControlPlane) -> Shell {
+    let east = control_plane.cluster("east");
+    let mut kubeconfig = Kubeconfig::new().context("mgmt", control_plane.cluster("mgmt"));
+    for name in ["east", "west", "north", "prod-1"] {
+        kubeconfig = kubeconfig.context(name, east);
+    }
+    let mut shell = Shell::new(&kubeconfig.current("mgmt"));
+    fixtures::install_istio_crds(&shell, "mgmt");
+    fixtures::install_gateway_api_crds(&shell, "mgmt");
+    for namespace in ["gloo-mesh", "istio-system", "edge"] {
+        shell.kubectl(&["create", "namespace", namespace]).success();
+    }
+    let service = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    let address = fixtures::load_balancer(&["203.0.113.10"]);
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": { "name": "istio" },
+        "spec": { "controllerName": "istio.io/gateway-controller" },
+    });
+    // As Istio's Helm chart labels it.
+    let mut helms = fixtures::gateway_pod("gateway-2", "edge", "node-1", true);
+    helms["metadata"]["labels"] = json!({ "istio": "ingress" });
+    let mut edge = fixtures::with_status(fixtures::ingress_gateway("edge", "LoadBalancer"), address.clone());
+    edge["spec"]["selector"] = json!({ "istio": "ingress" });
+    let objects = [
+        class,
+        helms,
+        fixtures::with_status(service, address.clone()),
+        fixtures::gateway_pod("gateway-1", "istio-system", "node-1", true),
+        fixtures::with_status(fixtures::ingress_gateway("istio-system", "LoadBalancer"), address),
+        edge,
+    ];
+    fixtures::create(&shell, "mgmt", &objects);
+    let edge = Kubeconfig::new().context("default", east);
+    shell.write("edge.yaml", edge.to_json().to_string());
+    let ca = "req -x509 -newkey rsa:2048 -noenc -keyout ca.key -out ca.crt -days 7300 -subj /CN=ours";
+    shell.run("openssl", &ca.split(' ').collect::<Vec<_>>()).success();
+    let generate = ["relay-certs", "generate", "--pki-dir", "made/relay-pki"];
+    shell.run("mkdir", &["made"]).success();
+    shell.kubectl(&generate).success();
+    for (name, copy) in [
+        ("root.crt", "root.crt"),
+        ("server-tls.crt", "server.crt"),
+        ("server-tls.key", "server.key"),
+    ] {
+        let paths = [format!("made/relay-pki/relay-{name}"), format!("made/{copy}")];
+        shell.run("cp", &[&paths[0], &paths[1]]).success();
+    }
+    shell.set_env("RELAY_CA_KEY_PASSWORD", "correct horse");
+    shell
+}
+
+#[test]
+fn every_command_has_examples_and_they_work() {
+    let control_plane = ControlPlane::start(&["mgmt", "east"]);
+    let shell = shell(&control_plane);
+    for plugin in PLUGINS {
+        for command in commands(&shell, plugin) {
+            let words: Vec<_> = command.iter().map(String::as_str).collect();
+            let help = shell
+                .kubectl(&[&words[..], &["--help"]].concat())
+                .success()
+                .stdout
+                .clone();
+            let examples = examples(&help);
+            assert!(!examples.is_empty(), "no examples in {}", words.join(" "));
+            for example in examples {
+                // Each in a directory of its own, as they are alternatives.
+                let made = match words[..] {
+                    ["relay-certs", "manifests" | "inspect"] => "cp -r made/* place",
+                    _ => "",
+                };
+                let place = format!("rm -rf place\nmkdir place\ncp edge.yaml ca.* place\n{made}\ncd place");
+                let ran: Transcript = shell.run("sh", &["-euc", &format!("{place}\n{example}")]);
+                // What is checked may be found wrong or due: the example worked.
+                let checked = matches!(ran.code, Some(0 | 3 | 4));
+                assert!(checked, "an example of {} fails:\n{ran}", words.join(" "));
+            }
+        }
+    }
+}
