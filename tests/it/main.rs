@@ -14,5 +14,6 @@ mod ingress;
 mod kubeconfig;
 mod output;
 mod patience;
+mod proxy;
 mod readme;
 mod verifiers;

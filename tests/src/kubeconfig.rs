@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{Cluster, authority::Identity};
+use crate::{Cluster, Proxy, authority::Identity};
 
 /// A kubeconfig under construction. Cluster, user and context of an entry all
 /// carry the context's name.
@@ -56,10 +56,21 @@ impl Kubeconfig {
     }
 
     /// Adds a context whose user is given as kubeconfig writes it.
-    pub fn entry(mut self, name: &str, cluster: &Cluster, user: Value) -> Self {
+    pub fn entry(self, name: &str, cluster: &Cluster, user: Value) -> Self {
+        self.server(name, &cluster.server, &cluster.ca_pem, user)
+    }
+
+    /// Adds a context of an administrator whose requests go through a proxy, under a
+    /// path such as `/remote/17`, or none.
+    pub fn through(self, name: &str, proxy: &Proxy, path: &str) -> Self {
+        let server = format!("{}{path}", proxy.url());
+        self.server(name, &server, proxy.ca_pem(), json!({ "token": proxy.token() }))
+    }
+
+    fn server(mut self, name: &str, server: &str, ca_pem: &str, user: Value) -> Self {
         let cluster = json!({
-            "server": cluster.server,
-            "certificate-authority-data": STANDARD.encode(&cluster.ca_pem),
+            "server": server,
+            "certificate-authority-data": STANDARD.encode(ca_pem),
         });
         self.entries.push(Entry {
             name: name.to_owned(),

@@ -12,7 +12,8 @@
 //! - [`relay`] is the stand-in for the relay server and its agent;
 //! - [`network`] gives a test a network of its own, and [`data_plane`] runs Istio in it;
 //! - `secrecy` searches every transcript for keys;
-//! - [`recorder`] writes down what arrives at a server or a proxy.
+//! - [`recorder`] writes down what arrives at a server or a proxy;
+//! - [`proxy`] stands between a plugin and a real server, counts, delays and breaks.
 //!
 //! A test starts with a shell and a namespace of its own:
 //!
@@ -36,11 +37,15 @@ pub mod kubeconfig;
 pub mod leash;
 pub mod network;
 pub mod plugin;
+pub mod proxy;
 pub mod recorder;
 pub mod relay;
+
+mod http;
 mod secrecy;
 
 pub use control_plane::{Cluster, ControlPlane};
 pub use kubeconfig::Kubeconfig;
 pub use plugin::{Shell, Transcript};
+pub use proxy::Proxy;
 pub use recorder::Recorder;

@@ -9,19 +9,17 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::{Authority, Identity};
+use crate::{
+    authority::{Authority, Identity},
+    http::{Head, Stream, acceptor},
+};
 
 /// A server on loopback, for as long as the process lives.
 #[derive(Debug)]
@@ -40,9 +38,6 @@ enum Role {
     SocksProxy(SocketAddr),
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 impl Recorder {
     /// An API server in plain HTTP.
     pub fn http() -> Self {
@@ -51,7 +46,11 @@ impl Recorder {
 
     /// An API server that proves itself and takes an authority's client certificates.
     pub fn https(identity: &Identity, authority: &Authority) -> Self {
-        Self::start("https", Some(acceptor(identity, authority)), Role::ApiServer)
+        Self::start(
+            "https",
+            Some(acceptor(identity, Some(authority))),
+            Role::ApiServer,
+        )
     }
 
     /// A proxy in plain HTTP.
@@ -61,7 +60,7 @@ impl Recorder {
 
     /// A proxy that proves itself.
     pub fn https_proxy(to: &Self, identity: &Identity, authority: &Authority) -> Self {
-        let acceptor = acceptor(identity, authority);
+        let acceptor = acceptor(identity, Some(authority));
         Self::start("https", Some(acceptor), Role::HttpProxy(to.address))
     }
 
@@ -114,25 +113,6 @@ impl Recorder {
     }
 }
 
-fn acceptor(identity: &Identity, authority: &Authority) -> TlsAcceptor {
-    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("is one");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate(&authority.ca_pem())).expect("is a root");
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .expect("a verifier");
-    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).expect("is a key");
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("there are some")
-        .with_client_cert_verifier(clients)
-        .with_single_cert(vec![certificate(&identity.certificate_pem)], key)
-        .expect("they are a pair");
-    TlsAcceptor::from(Arc::new(config))
-}
-
 /// Serves one connection to its end, however that comes.
 async fn take(
     tcp: TcpStream,
@@ -172,19 +152,14 @@ async fn take(
 
 /// Reads the head of a request: `METHOD PATH`, then its headers, names in lower case.
 async fn head(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Vec<String>> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let line = line.trim_end();
-        lines.push(match line.split_once(": ") {
-            _ if line.is_empty() => return Ok(lines),
-            Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
-            None => line.split(['?', ' ']).take(2).collect::<Vec<_>>().join(" "),
-        });
-    }
+    let head = Head::read(stream).await?;
+    let head = head.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let request = head.line.split(['?', ' ']).take(2).collect::<Vec<_>>().join(" ");
+    let headers = head
+        .headers
+        .into_iter()
+        .map(|(name, value)| format!("{name}: {value}"));
+    Ok([request].into_iter().chain(headers).collect())
 }
 
 fn is_the_users(line: &str) -> bool {
