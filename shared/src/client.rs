@@ -21,6 +21,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use crate::{
     connection::Connection,
     credentials::{Failure, Plugin},
+    deadline::Deadline,
     exec_credential::{Certificate, Credential},
     proxy::{Connector, Proxy},
     wire::{Listen, Verbosity},
@@ -37,6 +38,7 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
         mut config,
         proxy,
         plugin,
+        limit,
     } = connection;
     let listen = Listen {
         context: context.into(),
@@ -44,23 +46,24 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     };
     config.headers.push((header::USER_AGENT, user_agent()));
     let Some(plugin) = plugin else {
-        return stack(config, proxy.as_ref(), &listen);
+        return stack(config, proxy.as_ref(), &listen, Deadline(limit));
     };
     // Where the plugin gives a certificate, another client takes its place; but what
     // is wrong with the rest is known now.
-    let client = stack(config.clone(), proxy.as_ref(), &listen)?;
+    let client = stack(config.clone(), proxy.as_ref(), &listen, Deadline(limit))?;
     let namespace = config.default_namespace.clone();
     let authenticated = Authenticated {
         plugin,
         config: config.into(),
         proxy,
         listen,
+        deadline: Deadline(limit),
         current: Arc::new(Mutex::new((None, client))),
     };
     Ok(Client::new(authenticated, namespace))
 }
 
-fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen) -> kube::Result<Client> {
+fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen, deadline: Deadline) -> kube::Result<Client> {
     // kube sets the provider only where it builds the whole stack itself.
     install_crypto_provider();
 
@@ -74,7 +77,7 @@ fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen) -> kube::Result
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .layer(listen.clone())
-        .map_err(BoxError::from)
+        .layer(deadline)
         .service(HyperClient::builder(TokioExecutor::new()).build::<_, Body>(connector));
     Ok(Client::new(service, config.default_namespace))
 }
@@ -86,6 +89,7 @@ struct Authenticated {
     config: Arc<Config>,
     proxy: Option<Proxy>,
     listen: Listen,
+    deadline: Deadline,
     /// The client whose connections were opened with that certificate.
     current: Arc<Mutex<(Option<String>, Client)>>,
 }
@@ -130,7 +134,7 @@ impl Authenticated {
                 config.auth_info.client_key_data = Some(STANDARD.encode(key.expose_secret()).into());
             }
             // What is wrong in particular might repeat a part of the key.
-            let client = stack(config, self.proxy.as_ref(), &self.listen).map_err(|_| {
+            let client = stack(config, self.proxy.as_ref(), &self.listen, self.deadline).map_err(|_| {
                 Failure::new("failed parsing client key/certificate: they are not a pair in PEM")
             })?;
             *current = (chain.cloned(), client);

@@ -1,7 +1,7 @@
 //! The connection of one context: its cluster and its user, with what flags
 //! change about them. The rules are client-go's (`tools/clientcmd`, client_config.go).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
@@ -27,6 +27,8 @@ pub struct Connection {
     pub(crate) proxy: Option<Proxy>,
     /// What knows the credential, if the kubeconfig does not.
     pub(crate) plugin: Option<Arc<Plugin>>,
+    /// How long one request may take as a whole.
+    pub(crate) limit: Option<Duration>,
 }
 
 impl Kubeconfig {
@@ -45,6 +47,7 @@ impl Kubeconfig {
                 proxy: environment_proxy(&config.cluster_url).map_err(Error::new)?,
                 config: overrides.apply_to_config(config),
                 plugin: None,
+                limit: overrides.limit(),
             });
         }
         let resolved = self.resolve(named, overrides)?;
@@ -59,6 +62,7 @@ impl Kubeconfig {
             config: overrides.apply_to_config(config),
             proxy,
             plugin,
+            limit: overrides.limit(),
             context: resolved.context,
         })
     }

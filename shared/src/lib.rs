@@ -48,6 +48,7 @@ pub mod wire;
 mod client;
 mod completion;
 mod credentials;
+mod deadline;
 mod exec_credential;
 mod gateways;
 mod interrupt;

@@ -7,6 +7,7 @@ use kube::config::{AuthInfo, Cluster, Config};
 use secrecy::SecretString;
 
 use crate::{
+    deadline,
     error::{Error, Result},
     wire::Verbosity,
 };
@@ -107,6 +108,11 @@ impl Overrides {
             user.impersonate_user_extra = Some(extra);
         }
         user
+    }
+
+    /// How long one request may take as a whole.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.request_timeout.unwrap_or(Some(deadline::PATIENCE))
     }
 
     /// How long connecting and waiting for an answer may take, and whether answers may be

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use relay_tests::{ControlPlane, Kubeconfig, Shell, fixtures};
+use relay_tests::{ControlPlane, Kubeconfig, Proxy, Shell, fixtures, proxy::Fault};
 use serde_json::json;
 
 /// An API server that gives the same answers one after the other, in plain HTTP,
@@ -363,4 +363,16 @@ fn a_server_that_refuses_is_named_as_by_kubectl() {
             .complains(words)
             .conceals("s3cret");
     }
+}
+
+#[test]
+fn an_answer_that_never_ends_is_not_waited_for() {
+    let proxy = Proxy::before(ControlPlane::shared().cluster("mgmt"));
+    let shell = Shell::new(&Kubeconfig::new().through("mgmt", &proxy, "").current("mgmt"));
+    let _struck = proxy.break_nth(1, Fault::Drip);
+    let transcript = shell.kubectl(&["relay-address", "--request-timeout=1s"]);
+    transcript
+        .exits(1)
+        .complains("Unable to connect to the server: no whole answer within 1s\n");
+    assert!(transcript.duration < Duration::from_secs(10), "{transcript}");
 }
