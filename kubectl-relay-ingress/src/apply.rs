@@ -30,6 +30,12 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     let format = args.output.format()?;
     let site = Site::observe(flags, args).await?;
     let via = site.choose(args.via).await?;
+    if !matches!(via, Way::Service(_)) && !args.service_annotation.is_empty() {
+        return Err(
+            Error::usage("--service-annotation has no use here: the relay's Service stays as it is")
+                .hint("leave it out, or expose the Service itself: --via loadbalancer or --via nodeport"),
+        );
+    }
     let intents = match via {
         Way::Service(type_) => vec![site.change_service(type_, args).await?],
         Way::Istio => site.change_istio(args).await?,

@@ -334,6 +334,14 @@ fn what_cannot_be_exposed_is_one_clear_error() {
     apply(&shell, "mgmt", &namespace, &[])
         .exits(2)
         .complains("--via <VIA>");
+    apply(
+        &shell,
+        "mgmt",
+        &namespace,
+        &["--via=istio", "--service-annotation=a=b"],
+    )
+    .exits(2)
+    .complains("--service-annotation has no use here");
     apply(&shell, "mgnt", &namespace, &["--via", "istio"])
         .exits(2)
         .complains("did you mean \"mgmt\"? known contexts: mgmt, east, west");

@@ -31,7 +31,10 @@ fn its_commands_work_in_the_order_they_are_shown() {
         .kubectl(&["--context", "mgmt", "create", "namespace", "istio-system"])
         .success();
     let gateway = [
-        fixtures::ingress_gateway("istio-system", "LoadBalancer"),
+        fixtures::with_status(
+            fixtures::ingress_gateway("istio-system", "LoadBalancer"),
+            fixtures::load_balancer(&["203.0.113.50"]),
+        ),
         fixtures::gateway_pod("gateway-1", "istio-system", "node-1", true),
     ];
     fixtures::create(&shell, "mgmt", &gateway);
