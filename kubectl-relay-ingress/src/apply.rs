@@ -1,5 +1,7 @@
 //! `apply`: connect, observe, plan, apply, report.
 
+use std::time::Duration;
+
 use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
@@ -7,7 +9,7 @@ use relay_shared::{
     apply::{self, ClusterReport, Report},
     args::{ClusterArgs, DryRun},
     cluster::{Cluster, Conflicts, ObjectRef, Writer},
-    exposure,
+    exposure::{self, Lookup},
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan},
     render, terminal,
@@ -20,7 +22,7 @@ use crate::{
     intent::Intent,
     istio::{self, Kinds},
     lint::{Lint, Severity},
-    observe::{self, Istio, not_checked},
+    observe::{self, Istio, lookup, not_checked},
     route::Route,
     service,
     target::{MANAGER, Relay, Target},
@@ -28,6 +30,12 @@ use crate::{
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
     let format = args.output.format()?;
+    if args.wait.is_some() && args.dry_run != DryRun::None {
+        return Err(
+            Error::usage("a dry run exposes nothing, so there is no address to wait for")
+                .hint("leave out --wait or --dry-run"),
+        );
+    }
     let site = Site::observe(flags, args).await?;
     let via = site.choose(args.via).await?;
     if !matches!(via, Way::Service(_)) && !args.service_annotation.is_empty() {
@@ -42,6 +50,8 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
         Way::GatewayApi => site.change_gateway_api(args).await?,
     };
 
+    let lookup = via.lookup(&site.target.relay);
+    let waited_for = site.cluster.clone().zip(args.wait);
     let (report, documents) = match site.cluster {
         Some(cluster) => carry_out(cluster, intents, args.dry_run).await,
         None => foresee(flags, intents),
@@ -52,8 +62,12 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     };
     terminal::data(&shown)?;
     report.into_result()?;
-    if args.dry_run == DryRun::None && format.is_none() {
-        terminal::story("next: kubectl relay-address prints the address to register clusters with");
+    match waited_for {
+        Some((cluster, limit)) => wait(&cluster, &lookup, limit, format.is_none()).await?,
+        None if args.dry_run == DryRun::None && format.is_none() => {
+            terminal::story("next: kubectl relay-address prints the address to register clusters with");
+        }
+        None => {}
     }
     Ok(ExitCode::Done)
 }
@@ -279,6 +293,34 @@ enum Way {
     Service(&'static str),
     Istio,
     GatewayApi,
+}
+
+impl Way {
+    /// Where the address is to be that it gives the relay server.
+    fn lookup(&self, relay: &Relay) -> Lookup {
+        Lookup {
+            via: match self {
+                Self::Service(_) => exposure::Via::Service,
+                Self::Istio => exposure::Via::Istio,
+                Self::GatewayApi => exposure::Via::GatewayApi,
+            },
+            ..lookup(relay)
+        }
+    }
+}
+
+/// Waits for an address and ends with it, or with the reason why there is none: on
+/// stdout, unless documents are there.
+async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration, on_stdout: bool) -> Result<()> {
+    let observation = exposure::wait(cluster, lookup, limit).await?;
+    let (address, _) = observation.address(cluster.context())?;
+    match on_stdout {
+        true => terminal::data(&format!("{address}\n")),
+        false => {
+            terminal::story(&format!("the address is {address}"));
+            Ok(())
+        }
+    }
 }
 
 fn no_choice(cluster: Option<&Cluster>) -> Error {

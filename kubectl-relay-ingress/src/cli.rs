@@ -1,6 +1,6 @@
 //! The command line of `kubectl relay-ingress`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
@@ -38,6 +38,9 @@ Examples:
   # Ask the cloud for a load balancer, an internal one
   kubectl relay-ingress apply --via loadbalancer \\
     --service-annotation networking.gke.io/load-balancer-type=Internal
+
+  # Wait for its address, and print that last
+  kubectl relay-ingress apply --via loadbalancer --wait
 
   # Pass TLS through the Istio ingress gateway; look at it first
   kubectl relay-ingress apply --via istio --dry-run=client -o yaml
@@ -94,6 +97,12 @@ pub(crate) struct ApplyArgs {
     /// Take fields over that another manager has set to another value
     #[arg(long)]
     pub(crate) force_conflicts: bool,
+
+    /// Wait for the relay's address and end with it [default: 5m where no duration is
+    /// given]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1, require_equals = true,
+          default_missing_value = "5m")]
+    pub(crate) wait: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) output: ObjectOutput,

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::target::Target;
 
-/// Gateway API's group.
-pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
+pub(crate) use relay_shared::gateway_api::GROUP;
 
 /// The name of the listener.
 const LISTENER: &str = "relay";

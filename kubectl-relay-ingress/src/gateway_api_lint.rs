@@ -2,12 +2,12 @@
 //! behind it, and what is wrong with it.
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::{address::Address, cluster::ObjectRef};
+use relay_shared::{cluster::ObjectRef, istio::matches_host};
 use serde_json::Value;
 
 use crate::{
     lint::{self, Lint},
-    route::{array, covers, port, reference},
+    route::{array, port, reference},
     target::Relay,
 };
 
@@ -27,12 +27,13 @@ impl<'a> Way<'a> {
         for gateway in gateways {
             for listener in array(&gateway["spec"]["listeners"]).filter(|l| l["protocol"] == "TLS") {
                 let hostname = listener["hostname"].as_str();
-                if !hostname.is_none_or(|pattern| covers(pattern, host)) {
+                if !hostname.is_none_or(|pattern| matches_host(pattern, host)) {
                     continue;
                 }
                 let is_behind = |route: &&Value| {
                     let names = array(&route["spec"]["hostnames"]).filter_map(Value::as_str);
-                    is_attached(route, gateway, listener) && names.into_iter().any(|name| covers(name, host))
+                    is_attached(route, gateway, listener)
+                        && names.into_iter().any(|name| matches_host(name, host))
                 };
                 let routes: Vec<_> = routes.iter().filter(is_behind).collect();
                 if hostname == Some(host) || !routes.is_empty() {
@@ -50,14 +51,6 @@ impl<'a> Way<'a> {
     /// The Gateway.
     pub(crate) fn object(&self) -> ObjectRef {
         reference(self.gateway)
-    }
-
-    /// The address that its controller gave it, if it did.
-    pub(crate) fn address(&self) -> Option<String> {
-        let address =
-            array(&self.gateway["status"]["addresses"]).find_map(|address| address["value"].as_str())?;
-        let port = i32::from(port(&self.listener["port"])?);
-        Some(Address::new(address, port)?.to_string())
     }
 
     /// Finds what is wrong with the way to a relay server, whose Service is given if

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::core::v1::{Pod, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use relay_shared::node_port::is_ready_pod;
+use relay_shared::{istio::services_to, node_port::is_ready_pod};
 use serde_json::Value;
 
 use crate::{
@@ -30,17 +30,8 @@ pub(crate) struct Ingress {
 impl Ingress {
     /// The Services that lead to ready pods with these labels.
     pub(crate) fn services(&self, selector: &BTreeMap<String, String>) -> Vec<&Service> {
-        let pods: Vec<_> = self.ready_pods(selector).collect();
-        let services = self.services.iter().filter(|service| {
-            let selects = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            selects.is_some_and(|selects| {
-                let leads_to = |pod: &&Pod| {
-                    pod.metadata.namespace == service.metadata.namespace && carries(pod, selects)
-                };
-                !selects.is_empty() && pods.iter().any(leads_to)
-            })
-        });
-        services.collect()
+        let pods: Vec<_> = self.ready_pods(selector).cloned().collect();
+        services_to(&pods, &self.services)
     }
 
     /// The Service through which a route is entered, rather one that the outside

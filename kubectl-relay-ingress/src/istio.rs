@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::target::Target;
 
-/// The API group of Istio's objects about traffic.
-pub(crate) const GROUP: &str = "networking.istio.io";
+pub(crate) use relay_shared::istio::GROUP;
 
 /// The kinds of object that are applied, in the version that the cluster serves.
 #[derive(Debug, Clone)]

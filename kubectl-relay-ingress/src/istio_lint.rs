@@ -1,13 +1,13 @@
 //! What is wrong with a way through an Istio ingress gateway.
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::node_port::is_ready_pod;
+use relay_shared::{istio::matches_host, node_port::is_ready_pod};
 use serde_json::json;
 
 use crate::{
     ingress::{Ingress, carries, joined},
     lint::{self, Lint},
-    route::{Route, covers, labels, reference, servers},
+    route::{Route, labels, reference, servers},
     service::{is_internal, of, ports, shown},
     target::Relay,
 };
@@ -143,7 +143,7 @@ fn rivals(route: &Route, host: &str, ingress: &Ingress) -> Vec<Lint> {
                     format!("it has {host} on port {} of the same pods, too, and only one of the two counts", route.port),
                     "delete one of them, or choose another with --host or --port",
                 )),
-                false => covers(pattern, host).then(|| Lint::warning(
+                false => matches_host(pattern, host).then(|| Lint::warning(
                     &object,
                     format!("its {pattern} on port {} of the same pods includes {host}; Istio prefers the exact name", route.port),
                     "see that no route for it takes the relay's connections",

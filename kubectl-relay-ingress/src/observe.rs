@@ -7,8 +7,12 @@ use futures::future::{join, try_join_all};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use relay_shared::{
     Error, Result,
+    candidate::Preferences,
     cluster::{Cluster, ObjectRef},
+    exposure::{self, Lookup},
     node_port::is_ready_pod,
+    relay::PORT_NAME,
+    service_address::PortRef,
     terminal,
 };
 use serde_json::Value;
@@ -158,6 +162,21 @@ async fn backends(
         .map(|namespace| cluster.list::<Service>(Some(namespace), ""));
     let services = permitted(try_join_all(lists).await)?;
     Ok(services.map(|services| (pods, services.into_iter().flatten().collect())))
+}
+
+/// Where a relay server's address may be: what relay-address looks for by default.
+pub(crate) fn lookup(relay: &Relay) -> Lookup {
+    Lookup {
+        via: exposure::Via::Auto,
+        everywhere: false,
+        namespace: relay.service.namespace().to_owned(),
+        service: Some(relay.service.service().to_owned()),
+        port: PortRef::new(PORT_NAME),
+        host: Some(relay.host.clone()),
+        ingress: None,
+        ingress_port: None,
+        preferences: Preferences::default(),
+    }
 }
 
 /// Whether load balancers are to be expected for Services that wait for one.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use kube::api::ApiResource;
-use relay_shared::cluster::ObjectRef;
+use relay_shared::{cluster::ObjectRef, istio::matches_host};
 use serde_json::Value;
 
 /// A server of a Gateway that takes connections for a host, and where they go.
@@ -122,7 +122,8 @@ fn destinations(
                     .get("port")
                     .is_none_or(|number| port(number) == Some(port_number));
                 on_port
-                    && array(&rule["sniHosts"]).any(|sni| sni.as_str().is_some_and(|sni| covers(sni, host)))
+                    && array(&rule["sniHosts"])
+                        .any(|sni| sni.as_str().is_some_and(|sni| matches_host(sni, host)))
             });
             for target in array(&route["route"]).filter(|_| matches) {
                 let target = &target["destination"];
@@ -150,14 +151,6 @@ fn is_bound(virtual_service: &Value, gateway: &Value) -> bool {
             Some((namespace, name)) => namespace == gateway["namespace"] && name == gateway["name"],
             None => named == gateway["name"] && own["namespace"] == gateway["namespace"],
         })
-}
-
-/// Whether a host, exact or beginning with `*`, is or includes another.
-pub(crate) fn covers(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(suffix) => host.ends_with(suffix),
-        None => pattern == host,
-    }
 }
 
 /// Istio takes a name without dots to be a Service in the namespace of the rule.

@@ -5,11 +5,10 @@ use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     ExitCode, Result,
     args::ClusterArgs,
-    candidate::{self, Preferences},
+    candidate::{self, Candidate},
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
     output::Table,
-    relay::PORT_NAME,
     render,
     service_address::PortRef,
     terminal,
@@ -20,7 +19,7 @@ use crate::{
     cli::StatusArgs,
     gateway_api_lint,
     lint::{Lint, Severity},
-    observe,
+    observe::{self, lookup},
     route::Route,
     service,
     target::Relay,
@@ -106,7 +105,7 @@ async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Resu
     let relay = Relay::new(name, service, args.host.as_deref());
     let mut ways = Vec::new();
     if let Some((object, service)) = &found {
-        ways.extend(through_service(cluster, object, service).await?);
+        ways.extend(through_service(cluster, &relay, object, service).await?);
     }
     let (istio, gateway_api) = join(
         through_istio(cluster, &relay, service),
@@ -118,7 +117,12 @@ async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Resu
     Ok((relay, ways))
 }
 
-async fn through_service(cluster: &Cluster, object: &ObjectRef, service: &Service) -> Result<Option<Way>> {
+async fn through_service(
+    cluster: &Cluster,
+    relay: &Relay,
+    object: &ObjectRef,
+    service: &Service,
+) -> Result<Option<Way>> {
     let via = match service::type_of(service) {
         "LoadBalancer" => "loadbalancer",
         "NodePort" => "nodeport",
@@ -126,7 +130,7 @@ async fn through_service(cluster: &Cluster, object: &ObjectRef, service: &Servic
     };
     let lookup = Lookup {
         via: exposure::Via::Service,
-        ..lookup(object, object, PORT_NAME)
+        ..lookup(relay)
     };
     let mut lints = observe::load_balancers(cluster, &[service]).await?;
     let address = address(cluster, &lookup, &mut lints).await?;
@@ -154,7 +158,9 @@ async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Servic
         if let Some((entrance, port)) = entrance {
             let lookup = Lookup {
                 via: exposure::Via::Istio,
-                ..lookup(&service::of(entrance), &service::of(entrance), &port.to_string())
+                ingress: Some(service::of(entrance)),
+                ingress_port: Some(PortRef::new(port.to_string())),
+                ..lookup(relay)
             };
             address_found = address(cluster, &lookup, &mut lints).await?;
         }
@@ -176,29 +182,30 @@ async fn through_gateway_api(
     let Some(seen) = observe::gateway_api(cluster).await? else {
         return Ok(Vec::new());
     };
-    let ways = gateway_api_lint::Way::all(&seen.gateways, &seen.routes, &relay.host)
-        .into_iter()
-        .map(|way| Way {
-            via: "gateway-api",
-            object: way.object(),
-            address: way.address(),
-            lints: way.lint(relay, service, true),
-        });
-    Ok(ways.collect())
-}
-
-fn lookup(service: &ObjectRef, ingress: &ObjectRef, port: &str) -> Lookup {
-    Lookup {
-        via: exposure::Via::Auto,
-        everywhere: false,
-        namespace: service.namespace().unwrap_or_default().to_owned(),
-        service: Some(service.name().to_owned()),
-        port: PortRef::new(port),
-        host: None,
-        ingress: Some(ingress.clone()),
-        ingress_port: Some(PortRef::new(port)),
-        preferences: Preferences::default(),
+    let opened = gateway_api_lint::Way::all(&seen.gateways, &seen.routes, &relay.host);
+    if opened.is_empty() {
+        return Ok(Vec::new());
     }
+    let lookup = Lookup {
+        via: exposure::Via::GatewayApi,
+        ..lookup(relay)
+    };
+    let candidates = exposure::observe(cluster, &lookup).await?.candidates;
+    let ways = opened.into_iter().map(|way| {
+        let object = way.object();
+        let same = |candidate: &&Candidate| {
+            let found = &candidate.object;
+            (found.namespace(), found.name()) == (object.namespace(), object.name())
+        };
+        let own: Vec<_> = candidates.iter().filter(same).cloned().collect();
+        Way {
+            via: "gateway-api",
+            address: candidate::choose(&own).map(|(address, _)| address.to_string()),
+            lints: way.lint(relay, service, true),
+            object,
+        }
+    });
+    Ok(ways.collect())
 }
 
 /// The address that relay-address would print; what keeps it from one is a finding.

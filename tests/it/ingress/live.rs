@@ -1,6 +1,8 @@
 //! What `lint` and `status` say of what is live, what `apply` refuses, and what
 //! `delete` leaves: on clusters of their own, as gateways serve all of a cluster.
 
+use std::{thread, time::Duration};
+
 use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures};
 use serde_json::{Value, json};
 
@@ -179,6 +181,40 @@ fn what_is_wrong_is_found_before_and_after() {
         gone.iter()
             .any(|lint| lint.ends_with("and there is no such service")),
         "{gone:?}"
+    );
+}
+
+#[test]
+fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
+    let site = Site::new();
+    let istio = site.ingress("apply --via istio --wait");
+    let last = istio.success().stdout.lines().last();
+    assert_eq!(last, Some("203.0.113.50:443"));
+    istio.conceals("next: ");
+    let documents = site.ingress("apply --via istio --wait -o name");
+    documents.success().complains("the address is 203.0.113.50:443\n");
+    documents.prints("gateway.networking.istio.io/gloo-mesh-ingress\n");
+    site.ingress("apply --via istio --wait --dry-run=server")
+        .exits(2)
+        .complains("a dry run exposes nothing, so there is no address to wait for");
+
+    let pending = site.ingress("apply --via loadbalancer --wait=1s");
+    pending
+        .exits(1)
+        .prints("alone   service/enterprise-networking   configured\n")
+        .complains("error: service gloo-mesh/enterprise-networking has no address: its type is LoadBalancer")
+        .complains("hint: ");
+    let waiting = thread::scope(|scope| {
+        let waiting = scope.spawn(|| site.ingress("apply --via loadbalancer --wait=60s"));
+        thread::sleep(Duration::from_secs(1));
+        let balanced = fixtures::load_balancer(&["203.0.113.10"]);
+        let service = "service/enterprise-networking";
+        site.shell.patch_status("alone", service, "gloo-mesh", &balanced);
+        waiting.join().expect("ends")
+    });
+    assert_eq!(
+        waiting.success().stdout,
+        "alone   service/enterprise-networking   unchanged\n203.0.113.10:9900\n"
     );
 }
 
