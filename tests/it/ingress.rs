@@ -350,6 +350,10 @@ fn what_cannot_be_exposed_is_one_clear_error() {
         .complains("error: the cluster does not serve Istio's Gateway and VirtualService\n")
         .complains("  where: context \"west\"\n")
         .complains("  hint: install Istio");
+    apply(&shell, "west", &namespace, &["--via=istio", "--dry-run=client"])
+        .success()
+        .prints("gateway.networking.istio.io/gloo-mesh-ingress          created (dry run)\n")
+        .complains("not checked: what is there already\n  error: the cluster does not serve Istio's");
 }
 
 #[test]

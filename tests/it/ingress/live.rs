@@ -1,7 +1,10 @@
 //! What `lint` and `status` say of what is live, what `apply` refuses, and what
 //! `delete` leaves: on clusters of their own, as gateways serve all of a cluster.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use relay_tests::{ControlPlane, Kubeconfig, Shell, Transcript, fixtures};
 use serde_json::{Value, json};
@@ -216,6 +219,37 @@ fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
         waiting.success().stdout,
         "alone   service/enterprise-networking   unchanged\n203.0.113.10:9900\n"
     );
+}
+
+#[test]
+fn objects_go_in_the_newest_version_that_is_served() {
+    let site = Site::new();
+    let shown = || site.ingress("apply --via istio --dry-run=client -o jsonpath={.items[*].apiVersion}");
+    for (retired, newest) in [("", "v1"), ("v1", "v1beta1"), ("v1beta1", "v1alpha3")] {
+        for kind in ["gateways", "virtualservices"]
+            .iter()
+            .filter(|_| !retired.is_empty())
+        {
+            let definition = format!("crd/{kind}.networking.istio.io");
+            let found = site.shell.get("alone", &definition, "");
+            let versions = found["spec"]["versions"].as_array().expect("has versions");
+            let index = versions
+                .iter()
+                .position(|v| v["name"] == retired)
+                .expect("has it");
+            let path = format!("/spec/versions/{index}/served");
+            let patch = json!([{ "op": "replace", "path": path, "value": false }]).to_string();
+            let patch = ["patch", &definition, "--type=json", "-p", &patch];
+            site.shell.kubectl(&patch).success();
+        }
+        let want = format!("networking.istio.io/{newest} networking.istio.io/{newest}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while shown().success().stdout != want {
+            assert!(Instant::now() < deadline, "expected {want}:\n{}", shown());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    site.ingress("apply --via istio").success().prints("created");
 }
 
 #[test]
