@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
-    Result,
+    Error, Result,
     about::About,
     address::{Family, HostKind},
     args::{self, ClusterArgs, ServiceArgs},
@@ -16,8 +16,11 @@ use relay_shared::{
     node_port::NodeAddressType,
     output::{self, Format, TemplateArgs},
     relay,
+    remotes::RemoteArgs,
     service_address::PortRef,
 };
+
+use crate::check::CheckArgs;
 
 /// Print the address at which agents reach the relay server, as HOST:PORT
 #[derive(Debug, Parser)]
@@ -39,6 +42,9 @@ Examples:
   # Wait for the cloud's load balancer
   kubectl relay-address --wait=10m
 
+  # Prove it from here, against the root that each cluster trusts
+  kubectl relay-address --check --remote-context 'prod-*'
+
   # On kind, which has no load balancers
   kubectl relay-address --node-port
 
@@ -56,7 +62,13 @@ pub(crate) struct Cli {
     choice: ChoiceArgs,
 
     #[command(flatten)]
-    pub(crate) output: AddressOutput,
+    output: AddressOutput,
+
+    #[command(flatten)]
+    pub(crate) check: CheckArgs,
+
+    #[command(flatten)]
+    pub(crate) remotes: RemoteArgs,
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -199,7 +211,7 @@ impl AddressOutput {
     ///
     /// # Errors
     /// If there is no such format, or its template makes no sense or cannot be read.
-    pub(crate) fn parse(&self) -> Result<Output> {
+    fn parse(&self) -> Result<Output> {
         Ok(match self.output.as_deref().unwrap_or_default() {
             "" => Output::Address,
             "env" => Output::Environment,
@@ -210,6 +222,27 @@ impl AddressOutput {
 }
 
 impl Cli {
+    /// How to print what was found.
+    ///
+    /// # Errors
+    /// As [`AddressOutput::parse`], or if flags make no sense together.
+    pub(crate) fn output(&self) -> Result<Output> {
+        if !self.check.check && !self.remotes.is_empty() {
+            return Err(
+                Error::usage("--remote-context and --remote-kubeconfig need --check")
+                    .hint("the address is the management cluster's; --check proves it to each remote's root"),
+            );
+        }
+        let output = self.output.parse()?;
+        if self.check.check && matches!(output, Output::Wide | Output::Environment) {
+            return Err(
+                Error::usage("--check prints a table or a document, not this format")
+                    .hint("leave -o out, or take json, yaml or a template"),
+            );
+        }
+        Ok(output)
+    }
+
     /// What to look for, as the flags say.
     pub(crate) fn lookup(&self) -> Lookup {
         let LookupArgs {

@@ -1,6 +1,6 @@
 //! What was found, as text and as a document: pure functions of it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use relay_shared::{
     address::Address,
@@ -9,6 +9,8 @@ use relay_shared::{
     terminal,
 };
 use serde_json::{Value, json};
+
+use crate::check::Step;
 
 /// An address and the candidate it is from.
 pub(crate) type Chosen<'o> = (&'o Address, &'o Candidate);
@@ -105,17 +107,80 @@ fn taken(observation: &Observation) -> Option<usize> {
         .position(|candidate| candidate.result.is_ok())
 }
 
+/// A proof as a table: each step, how it ended, how long it took and what was found.
+pub(crate) fn proof(address: &Address, steps: &[Step]) -> String {
+    let mut text = format!("address: {address}\n\nCHECK    RESULT        TIME   DETAIL\n");
+    for step in steps {
+        let took = match step.took {
+            Duration::ZERO => "-".to_owned(),
+            took => format!("{:.1} ms", took.as_secs_f64() * 1000.0),
+        };
+        let head = format!("{:6}   {:7}   {took:>8}   ", step.name, step.outcome.name());
+        let detail = match step.detail.as_str() {
+            "" => "-",
+            detail => detail,
+        };
+        text += &hanging(&head, detail);
+    }
+    text
+}
+
+/// What to do about each step that is not as it should be, a hint once.
+pub(crate) fn hints(steps: &[Step]) -> Vec<String> {
+    let mut hints: Vec<String> = Vec::new();
+    for step in steps.iter().filter(|step| !step.hint.is_empty()) {
+        let hint = format!("hint: {}: {}", step.name, step.hint);
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    hints
+}
+
+/// The steps in `-o json`, under `checks`:
+///
+/// ```json
+/// { "name": "tcp", "result": "ok", "detail": "…", "hint": "", "milliseconds": 1.25 }
+/// ```
+///
+/// The result is ok, warning, due, failed or skipped. The step `trust` is there once
+/// for each root.
+pub(crate) fn checks(steps: &[Step]) -> Value {
+    let steps = steps.iter().map(|step| {
+        json!({
+            "detail": step.detail,
+            "hint": step.hint,
+            "milliseconds": step.took.as_secs_f64() * 1000.0,
+            "name": step.name,
+            "result": step.outcome.name(),
+        })
+    });
+    steps.collect::<Vec<_>>().into()
+}
+
+/// Words after a head, as lines of at most 80 columns, all but the first as far in as
+/// the words of the first.
+fn hanging(head: &str, text: &str) -> String {
+    let width = head.chars().count();
+    let wrapped = wrapped_at(text, &" ".repeat(width), &" ".repeat(width));
+    format!("{head}{}", wrapped.trim_start())
+}
+
 /// Words as lines of at most 80 columns, all but the first further in.
 fn wrapped(text: &str, indent: &str) -> String {
+    wrapped_at(text, indent, &format!("{indent}  "))
+}
+
+fn wrapped_at(text: &str, first: &str, rest: &str) -> String {
     let text = terminal::printable(text).replace('\n', " ");
     let mut lines = String::new();
-    let mut line = indent.to_owned();
+    let mut line = first.to_owned();
     for word in text.split(' ') {
         let is_empty = line.trim().is_empty();
         if !is_empty && line.chars().count() + 1 + word.chars().count() > 80 {
             lines += line.trim_end();
             lines.push('\n');
-            line = format!("{indent}  ");
+            line = rest.to_owned();
         } else if !is_empty {
             line.push(' ');
         }

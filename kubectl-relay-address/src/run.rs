@@ -1,8 +1,12 @@
-//! The flow of `kubectl relay-address`: connect, observe, choose, print.
+//! The flow of `kubectl relay-address`: connect, observe, choose, check, print.
 
-use relay_shared::{ExitCode, Result, cluster::Cluster, exposure, exposure::Observation, render, terminal};
+use relay_shared::{
+    ExitCode, Result, cluster::Cluster, exposure, exposure::Observation, kubeconfig::Kubeconfig, render,
+    terminal,
+};
 
 use crate::{
+    check::{self, Trusting},
     cli::{Cli, Command, Output},
     report,
 };
@@ -11,7 +15,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     if let Some(Command::About(about)) = &cli.command {
         return about.run::<Cli>(&cli.cluster).await;
     }
-    let output = cli.output.parse()?;
+    let output = cli.output()?;
     let kubeconfig = cli.cluster.load()?;
     let cluster = Cluster::management(&kubeconfig, &cli.cluster)?;
     let lookup = cli.lookup();
@@ -19,11 +23,46 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Some(limit) => exposure::wait(&cluster, &lookup, limit).await?,
         None => exposure::observe(&cluster, &lookup).await?,
     };
+    if cli.check.check {
+        return check(&cli, &output, &kubeconfig, &cluster, &observation).await;
+    }
     let found = observation.address(cluster.context());
     if found.is_ok() || cli.explains() {
         terminal::data(&show(&cli, &output, &observation)?)?;
     }
     found.map(|_| ExitCode::Done)
+}
+
+async fn check(
+    cli: &Cli,
+    output: &Output,
+    kubeconfig: &Kubeconfig,
+    cluster: &Cluster,
+    observation: &Observation,
+) -> Result<ExitCode> {
+    let (address, _) = observation.address(cluster.context())?;
+    let remotes = cli.remotes.connect(kubeconfig, &cli.cluster, Some(cluster))?;
+    let trusting = Trusting {
+        file: cli.check.ca_file.as_deref(),
+        management: cluster,
+        remotes: remotes.clusters,
+        namespace: &cli.cluster.namespace,
+        parallel: cli.remotes.parallel,
+    };
+    let steps = check::check(address, &observation.host, trusting).await;
+    let shown = match output {
+        Output::Document(format) => {
+            let mut document = report::document(observation, false);
+            document["checks"] = report::checks(&steps);
+            render::documents(&[document], format)?
+        }
+        _ => report::proof(address, &steps),
+    };
+    terminal::data(&shown)?;
+    report::hints(&steps)
+        .iter()
+        .for_each(|hint| terminal::story(hint));
+    Ok(check::exit_code(&steps))
 }
 
 fn show(cli: &Cli, output: &Output, observation: &Observation) -> Result<String> {

@@ -44,6 +44,11 @@ pub struct RemoteArgs {
 }
 
 impl RemoteArgs {
+    /// Whether no remote cluster is named.
+    pub fn is_empty(&self) -> bool {
+        self.contexts.is_empty() && self.kubeconfigs.is_empty()
+    }
+
     /// Finds the remote clusters, in the order of the flags, each once and none that
     /// is the management cluster. No request is sent yet.
     ///

@@ -3,6 +3,7 @@
 
 mod about;
 mod address;
+mod address_check;
 mod address_sources;
 mod certs;
 mod credentials;

@@ -51,7 +51,7 @@ fn its_commands_work_in_the_order_they_are_shown() {
         shell.run("sh", &["-euc", &command]).success();
         ran += 1;
     }
-    assert_eq!(ran, 16, "of the README's commands");
+    assert_eq!(ran, 19, "of the README's commands");
 }
 
 #[test]

@@ -34,11 +34,24 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The root's key, as PKCS#8.
+    pub fn key_pem(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// Issues a server certificate for host names and addresses.
     pub fn server(&self, names: &[&str]) -> Identity {
         let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
         let common_name = names.first().cloned().unwrap_or_default();
         self.issue(subject(&common_name, names), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Issues a server certificate that ended on 2024-02-01.
+    pub fn expired_server(&self, names: &[&str]) -> Identity {
+        let names = names.iter().copied().map(str::to_owned).collect();
+        let mut params = subject("expired", names);
+        params.not_after = date_time_ymd(2024, 2, 1);
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// Issues a client certificate; Kubernetes reads the common name as a user and

@@ -1,0 +1,362 @@
+//! `--check`: proves an address from where it runs, step by step.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures::{StreamExt as _, future::join, stream};
+use k8s_openapi::ByteString;
+use relay_shared::{
+    ExitCode, Result,
+    address::Address,
+    cluster::{Cluster, ObjectRef},
+    relay,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use serde::Deserialize;
+
+use crate::{
+    probe::{self, Failure, H2, Handshake, Probe, Timed},
+    trust::{self, Verdict},
+};
+
+/// One step of the proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Such as `dns`.
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
+    /// What was found.
+    pub(crate) detail: String,
+    /// What to do about it; empty where nothing is to be done.
+    pub(crate) hint: String,
+    /// How long it took; nothing for what is known from an earlier step.
+    pub(crate) took: Duration,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    /// Agents accept it, others do not.
+    Warning,
+    /// It will be wrong soon.
+    Due,
+    Failed,
+    /// It takes a step that failed.
+    Skipped,
+}
+
+impl Outcome {
+    /// Its name in tables and documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Due => "due",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// The code that says how a check ended.
+pub(crate) fn exit_code(steps: &[Step]) -> ExitCode {
+    let any = |outcome| steps.iter().any(|step| step.outcome == outcome);
+    if any(Outcome::Failed) {
+        ExitCode::CheckFailed
+    } else if any(Outcome::Due) {
+        ExitCode::DueSoon
+    } else {
+        ExitCode::Done
+    }
+}
+
+/// Whose roots a server has to be signed under.
+pub(crate) struct Trusting<'a> {
+    /// A file of roots that takes the place of the management cluster's.
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) management: &'a Cluster,
+    pub(crate) remotes: Vec<Result<Cluster>>,
+    /// The namespace of the relay.
+    pub(crate) namespace: &'a str,
+    /// How many clusters to read at once.
+    pub(crate) parallel: usize,
+}
+
+/// Roots, as somebody holds them.
+struct Roots {
+    /// Whose they are.
+    whose: String,
+    result: Result<Vec<CertificateDer<'static>>, Failure>,
+    took: Duration,
+}
+
+/// Dials an address, reads the roots meanwhile, and judges what the server shows.
+pub(crate) async fn check(address: &Address, name: &str, trusting: Trusting<'_>) -> Vec<Step> {
+    let (probe, roots) = join(probe::probe(address, name), roots(trusting)).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    steps(
+        address,
+        name,
+        &probe,
+        roots,
+        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+    )
+}
+
+async fn roots(trusting: Trusting<'_>) -> Vec<Roots> {
+    let Trusting {
+        file,
+        management,
+        remotes,
+        namespace,
+        parallel,
+    } = trusting;
+    let (first, clusters) = match file {
+        Some(file) => (Some(of_file(file)), Vec::new()),
+        None => (None, vec![Ok(management.clone())]),
+    };
+    let clusters = clusters.into_iter().chain(remotes);
+    let read = clusters.map(async |cluster| of_cluster(cluster, namespace).await);
+    let read: Vec<_> = stream::iter(read).buffered(parallel).collect().await;
+    first.into_iter().chain(read).collect()
+}
+
+fn of_file(file: &Path) -> Roots {
+    let start = Instant::now();
+    let unreadable = |what: String| Failure {
+        what,
+        hint: "--ca-file takes certificates in PEM".to_owned(),
+    };
+    let result = fs::read(file)
+        .map_err(|e| unreadable(e.to_string()))
+        .and_then(|pem| certificates(&pem).map_err(unreadable));
+    Roots {
+        whose: format!("{file:?}"),
+        result,
+        took: start.elapsed(),
+    }
+}
+
+/// The certificate of a root Secret, and nothing else of it: a key may be beside it.
+#[derive(Deserialize)]
+struct RootSecret {
+    data: Option<RootData>,
+}
+
+#[derive(Deserialize)]
+struct RootData {
+    #[serde(rename = "ca.crt")]
+    certificate: Option<ByteString>,
+}
+
+async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
+    let start = Instant::now();
+    let object = ObjectRef::new::<k8s_openapi::api::core::v1::Secret>(namespace, relay::ROOT_SECRET);
+    let (whose, read) = match cluster {
+        Ok(cluster) => (
+            format!("context {:?}", cluster.context()),
+            cluster.get::<RootSecret>(&object).await,
+        ),
+        Err(error) => ("a remote cluster".to_owned(), Err(error)),
+    };
+    let failure = |what: String, hint: &str| Failure {
+        what,
+        hint: hint.to_owned(),
+    };
+    let result = match read {
+        Ok(Some(RootSecret { data })) => match data.and_then(|data| data.certificate) {
+            Some(ByteString(pem)) => certificates(&pem).map_err(|what| {
+                failure(
+                    format!("ca.crt of {object} {what}"),
+                    "`kubectl relay-certs status` says more",
+                )
+            }),
+            None => Err(failure(
+                format!("{object} has no ca.crt"),
+                "`kubectl relay-certs status` says more",
+            )),
+        },
+        Ok(None) => Err(failure(
+            format!("there is no {object}"),
+            "`kubectl relay-certs init` places the root in every cluster",
+        )),
+        Err(error) => Err(failure(
+            error.message().to_owned(),
+            "without the right to read the Secret, name its certificate with --ca-file",
+        )),
+    };
+    Roots {
+        whose,
+        result,
+        took: start.elapsed(),
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("holds no certificate".to_owned()),
+        Ok(all) => Ok(all),
+        Err(_) => Err("is not PEM".to_owned()),
+    }
+}
+
+/// The whole proof, in order: what was seen, and what is to be said of it.
+fn steps(address: &Address, name: &str, probe: &Probe, roots: Vec<Roots>, now: i64) -> Vec<Step> {
+    let Probe { dns, tcp, tls } = probe;
+    let mut steps = Vec::new();
+    steps.push(match dns {
+        Some(dns) => step("dns", dns, |places| {
+            let places: Vec<_> = places.iter().map(|place| place.ip().to_string()).collect();
+            format!("{} is {}", address.host(), places.join(", "))
+        }),
+        None => found("dns", Outcome::Ok, format!("{} needs none", address.host())),
+    });
+    steps.push(tcp.as_ref().map_or_else(
+        || skipped("tcp"),
+        |tcp| step("tcp", tcp, |place| format!("{place} accepts connections")),
+    ));
+    steps.push(tls.as_ref().map_or_else(
+        || skipped("tls"),
+        |tls| step("tls", tls, |shown| format!("{} as {name}", shown.version)),
+    ));
+    match tls.as_ref().and_then(|tls| tls.result.as_ref().ok()) {
+        Some(shown) => steps.extend(judgements(shown, name, roots, now)),
+        None => {
+            let trust = roots.iter().map(|_| "trust");
+            let rest = ["alpn", "name"]
+                .into_iter()
+                .chain(trust)
+                .chain(["client", "expiry"]);
+            steps.extend(rest.map(skipped));
+        }
+    }
+    steps
+}
+
+fn judgements(shown: &Handshake, name: &str, roots: Vec<Roots>, now: i64) -> Vec<Step> {
+    let mut steps = vec![match shown.alpn.as_deref() {
+        Some(H2) => found("alpn", Outcome::Ok, "HTTP/2".to_owned()),
+        _ => Step {
+            hint: "agents (gRPC for Go, since 1.67) refuse a server that does not choose h2".to_owned(),
+            ..found(
+                "alpn",
+                Outcome::Failed,
+                "it does not choose HTTP/2, so it is no gRPC server".to_owned(),
+            )
+        },
+    }];
+    let leaf = shown.chain.first();
+    let named = leaf.map_or(Verdict::Bad("it shows no certificate".to_owned()), |leaf| {
+        trust::name(leaf, name)
+    });
+    steps.push(judged(
+        "name",
+        named,
+        Outcome::Warning,
+        "`kubectl relay-certs init` makes a certificate with every name that agents may ask for",
+    ));
+    for Roots { whose, result, took } in roots {
+        let mut step = match result {
+            Ok(roots) => judged(
+                "trust",
+                trust::chain(&shown.chain, &roots, now),
+                Outcome::Warning,
+                "agents with another root refuse the server: `kubectl relay-certs status` shows which \
+                 clusters have which; if something on the way ends TLS, let it pass through",
+            ),
+            Err(Failure { what, hint }) => Step {
+                hint,
+                ..found("trust", Outcome::Failed, what)
+            },
+        };
+        step.detail = format!("{whose}: {}", step.detail);
+        steps.push(Step { took, ..step });
+    }
+    steps.push(match shown.asks_for_client {
+        true => found(
+            "client",
+            Outcome::Ok,
+            "it asks for a client certificate".to_owned(),
+        ),
+        false => Step {
+            hint: "the relay server does: something on the way may end TLS, or this is another server"
+                .to_owned(),
+            ..found(
+                "client",
+                Outcome::Warning,
+                "it does not ask for a client certificate".to_owned(),
+            )
+        },
+    });
+    let (lasts, _) = trust::expiry(&shown.chain, now);
+    steps.push(judged(
+        "expiry",
+        lasts,
+        Outcome::Due,
+        "`kubectl relay-certs status` shows what else is due",
+    ));
+    steps
+}
+
+fn step<T>(name: &'static str, timed: &Timed<T>, detail: impl FnOnce(&T) -> String) -> Step {
+    let step = match &timed.result {
+        Ok(found) => self::found(name, Outcome::Ok, detail(found)),
+        Err(Failure { what, hint }) => Step {
+            hint: hint.clone(),
+            ..found(name, Outcome::Failed, what.clone())
+        },
+    };
+    Step {
+        took: timed.took,
+        ..step
+    }
+}
+
+/// A verdict as a step; what is odd has an outcome of the step's own.
+fn judged(name: &'static str, verdict: Verdict, odd: Outcome, hint: &str) -> Step {
+    let (outcome, detail) = match verdict {
+        Verdict::Good(detail) => return found(name, Outcome::Ok, detail),
+        Verdict::Odd(detail) => (odd, detail),
+        Verdict::Bad(detail) => (Outcome::Failed, detail),
+    };
+    Step {
+        hint: hint.to_owned(),
+        ..found(name, outcome, detail)
+    }
+}
+
+fn found(name: &'static str, outcome: Outcome, detail: String) -> Step {
+    Step {
+        name,
+        outcome,
+        detail,
+        hint: String::new(),
+        took: Duration::ZERO,
+    }
+}
+
+fn skipped(name: &'static str) -> Step {
+    found(name, Outcome::Skipped, String::new())
+}
+
+/// What the flags say about a check.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Check")]
+pub(crate) struct CheckArgs {
+    /// Prove the address from here: DNS, TCP, TLS, the server's certificate
+    ///
+    /// The certificate has to be signed under the root in the management cluster and
+    /// in every --remote-context. Exits with 3 if a step fails, with 4 if the
+    /// certificate expires within 30 days.
+    #[arg(long, conflicts_with_all = ["all", "explain"])]
+    pub(crate) check: bool,
+
+    /// File with the root to expect instead of the management cluster's
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "check")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
