@@ -15,6 +15,7 @@ mod issue;
 mod key;
 mod manifests;
 mod material;
+mod names;
 mod next;
 mod own;
 mod password;

@@ -7,7 +7,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate,
-    extensions::{ExtendedKeyUsage, GeneralName, GeneralSubtree, KeyUsage},
+    extensions::{ExtendedKeyUsage, KeyUsage},
     oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA, OID_X509_EXT_BASIC_CONSTRAINTS},
     x509::X509Version,
 };
@@ -16,6 +16,7 @@ use crate::{
     certificate::{Certificate, KeyKind},
     chain::{Broken, Chain, Path},
     key::PrivateKey,
+    names::{covers, is_within, subtrees},
 };
 
 /// Something about a certificate that is not as it should be.
@@ -493,25 +494,6 @@ fn constraints(findings: &mut Findings, x509: &X509Certificate<'_>, names: &[Str
     }
 }
 
-fn subtrees<'a>(trees: Option<&[GeneralSubtree<'a>]>) -> Vec<&'a str> {
-    let bases = trees
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|tree| match tree.base {
-            GeneralName::DNSName(base) => Some(base),
-            _ => None,
-        });
-    bases.collect()
-}
-
-fn is_within(name: &str, subtree: &str) -> bool {
-    let (name, subtree) = (
-        name.to_ascii_lowercase(),
-        subtree.trim_start_matches('.').to_ascii_lowercase(),
-    );
-    subtree.is_empty() || name == subtree || name.ends_with(&format!(".{subtree}"))
-}
-
 /// Whether `tls.crt` holds what it should, in order.
 fn arrangement(findings: &mut Findings, chain: &Chain, path: &Path<'_>) {
     let root = chain.intermediates().iter().any(Certificate::is_root);
@@ -526,16 +508,6 @@ fn arrangement(findings: &mut Findings, chain: &Chain, path: &Path<'_>) {
 
 fn path_length(x509: &X509Certificate<'_>) -> Option<u32> {
     x509.basic_constraints().ok().flatten()?.value.path_len_constraint
-}
-
-/// Whether a certificate's name is the host's, as Go's `matchHostnames` decides it:
-/// a wildcard stands for one whole label, the first.
-pub(crate) fn covers(name: &str, host: &str) -> bool {
-    let rest = host.split_once('.').map(|(_, rest)| rest);
-    name.eq_ignore_ascii_case(host)
-        || name
-            .strip_prefix("*.")
-            .is_some_and(|name| rest.is_some_and(|rest| name.eq_ignore_ascii_case(rest)))
 }
 
 #[cfg(test)]
