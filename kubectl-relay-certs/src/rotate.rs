@@ -6,7 +6,6 @@ use clap::{Args, Subcommand, ValueHint};
 use relay_shared::{
     ExitCode, Result, apply,
     args::{ClusterArgs, DryRun, ServiceArgs},
-    cluster::Writer,
     output::ReportOutput,
     plan::Plan,
     remotes::RemoteArgs,
@@ -183,16 +182,7 @@ impl CommonArgs {
         if !changes.is_empty() {
             terminal::story(changes.trim_end());
         }
-        let report = match self.dry_run {
-            DryRun::Client => apply::foresee(plan),
-            DryRun::None | DryRun::Server => {
-                let writer = Writer {
-                    manager: MANAGER,
-                    dry_run: self.dry_run == DryRun::Server,
-                };
-                apply::apply(plan, writer).await
-            }
-        };
+        let report = apply::carry_out(plan, MANAGER, self.dry_run).await;
         let shown = match &format {
             Some(format) => {
                 let document = json!({ "clusters": render::report_document(&report) });

@@ -8,7 +8,7 @@ use relay_shared::{
     Error, ExitCode, Result,
     apply::{self, ClusterReport, Report},
     args::{ClusterArgs, DryRun},
-    cluster::{Cluster, Conflicts, ObjectRef, Writer},
+    cluster::{Cluster, Conflicts, ObjectRef},
     exposure::{self, Lookup},
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan},
@@ -384,15 +384,5 @@ pub(crate) async fn carry_out(
     for told in told.filter(|told| !told.is_empty()) {
         terminal::story(&told);
     }
-    let report = match dry_run {
-        DryRun::Client => apply::foresee(plan),
-        DryRun::None | DryRun::Server => {
-            let writer = Writer {
-                manager: MANAGER,
-                dry_run: dry_run == DryRun::Server,
-            };
-            apply::apply(plan, writer).await
-        }
-    };
-    (report, documents)
+    (apply::carry_out(plan, MANAGER, dry_run).await, documents)
 }

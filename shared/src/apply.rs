@@ -5,6 +5,7 @@ use futures::{StreamExt as _, future::join_all, stream};
 use serde_json::Value;
 
 use crate::{
+    args::DryRun,
     cluster::{Cluster, ObjectRef, Writer},
     error::{Error, Result},
     interrupt,
@@ -112,7 +113,7 @@ impl Outcome {
 }
 
 /// What would become of a plan if every write went well. Nothing is sent.
-pub fn foresee(plan: Plan) -> Report {
+fn foresee(plan: Plan) -> Report {
     let clusters = plan.clusters.into_iter();
     let foreseen = clusters.map(|c| ClusterReport::foreseen(c.cluster.context(), c.steps));
     Report {
@@ -150,8 +151,18 @@ impl ObjectReport {
     }
 }
 
+/// Carries a plan out under the name of a field manager, as far as a dry run goes.
+pub async fn carry_out(plan: Plan, manager: &'static str, dry_run: DryRun) -> Report {
+    let writer = |dry_run| Writer { manager, dry_run };
+    match dry_run {
+        DryRun::None => apply(plan, writer(false)).await,
+        DryRun::Client => foresee(plan),
+        DryRun::Server => apply(plan, writer(true)).await,
+    }
+}
+
 /// Carries a plan out: what locks it, then all clusters at once.
-pub async fn apply(plan: Plan, writer: Writer) -> Report {
+async fn apply(plan: Plan, writer: Writer) -> Report {
     let Plan {
         clusters,
         locks,
@@ -224,7 +235,7 @@ impl Work {
         let tried = self.steps.iter().zip(&mut self.outcomes);
         let tried = tried.filter(|(step, outcome)| outcome.is_none() && chosen(step));
         let went_well = join_all(tried.map(async |(step, outcome)| {
-            let ended = carry_out(cluster, step, writer, progress).await;
+            let ended = try_step(cluster, step, writer, progress).await;
             !matches!(outcome.insert(ended), Outcome::Failed(_) | Outcome::NotTried)
         }));
         went_well.await.into_iter().all(|went_well| went_well)
@@ -241,7 +252,7 @@ impl Work {
     }
 }
 
-async fn carry_out(cluster: &Cluster, step: &Step, writer: Writer, progress: &Progress) -> Outcome {
+async fn try_step(cluster: &Cluster, step: &Step, writer: Writer, progress: &Progress) -> Outcome {
     let Step { object, action, .. } = step;
     if !matches!(action, Action::Unchanged) && interrupt::requested() {
         return Outcome::NotTried;
