@@ -7,6 +7,7 @@ mod choices;
 mod cli;
 mod csr;
 mod directory;
+mod ending;
 mod fleet;
 mod generate;
 mod init;

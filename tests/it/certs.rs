@@ -264,7 +264,12 @@ fn places_the_pages_secrets_and_a_second_run_changes_nothing() {
     let summary = format!("\nSHA-256 of the certificates:\n{}\n", fingerprints.concat());
     first
         .complains(&summary)
-        .complains("The root's key is relay-pki/relay-root.key.\n");
+        .complains("The root's key is relay-pki/relay-root.key.\n")
+        .complains(
+            "  ADDRESS=$(kubectl relay-address --context mgmt)\n  \
+             meshctl cluster register enterprise --mgmt-context mgmt \\\n    \
+             --remote-context east --relay-server-address $ADDRESS east\n",
+        );
     assert!(!first.stderr.contains("Nothing changed"), "{first}");
     assert!(!first.stderr.contains("can be read by others"), "{first}");
 

@@ -114,6 +114,16 @@ fn secrets_have_the_names_that_the_relay_is_told() {
     assert_eq!(listed("mgmt"), "secret/root\nsecret/server.tls\nsecret/signing\n");
     assert_eq!(listed("east"), "secret/root\n");
     mesh.init(&flags).success().complains("Nothing changed");
+    let second = mesh.init(&format!("--service gloo-mesh-mgmt-server {flags}"));
+    second
+        .success()
+        .complains("  glooMeshMgmtServer:\n    relay:\n      disableCaCertGeneration: true\n")
+        .complains("  glooMgmtServer:\n    relay:\n      disableCaCertGeneration: true\n")
+        .complains(&format!(
+            "  glooAgent:\n    relay:\n      authority: gloo-mesh-mgmt-server.{}\n",
+            mesh.namespace
+        ))
+        .complains("  meshctl cluster register --kubecontext mgmt \\\n");
     mesh.init("--root-secret a --server-secret a")
         .exits(2)
         .complains("error: two secrets cannot both be called \"a\"\n");

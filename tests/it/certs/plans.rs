@@ -226,16 +226,26 @@ fn keep_going_leaves_out_what_cannot_be_worked_with() {
         .complains("error: 2 clusters were left out\n")
         .complains("where: context \"forbidden\"");
 
+    // What fails later does not hide them.
+    fixtures::refuse_secrets(&mesh.shell, "west", &mesh.namespace, true);
+    mesh.kubectl("west", &format!("delete secret {ROOT}"));
+    let both = mesh.init(flags);
+    both.exits(1)
+        .complains("error: not everything is done\n")
+        .complains("no secrets today")
+        .complains("error: 1 cluster was left out\n");
+    fixtures::refuse_secrets(&mesh.shell, "west", &mesh.namespace, false);
+
     // A remote with another root is one that cannot be worked with.
     mesh.init("--context east --pki-dir other").success();
     let [ours, theirs] = ["relay-pki", "other"].map(|d| mesh.fingerprint(&format!("{d}/relay-root.crt")));
-    let before = mesh.state();
+    let theirs_before = mesh.data("east", ROOT);
     let other = mesh.init("--keep-going --remote-context east --remote-context west");
     mesh.assert_reports(
         other.exits(1),
         &[
             ("mgmt", "unchanged unchanged unchanged unchanged"),
-            ("west", "unchanged unchanged"),
+            ("west", "unchanged created"),
         ],
     );
     other.complains(&format!(
@@ -244,7 +254,7 @@ fn keep_going_leaves_out_what_cannot_be_worked_with() {
          hint: to replace a root that is in use: kubectl relay-certs rotate root\n",
         mesh.namespace
     ));
-    assert_eq!(mesh.state(), before);
+    assert_eq!(mesh.data("east", ROOT), theirs_before);
 
     // Without the management cluster there is nothing to go on with.
     mesh.init("--keep-going --context down --remote-context west")

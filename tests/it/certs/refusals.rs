@@ -27,7 +27,8 @@ fn a_directory_with_another_root_stops_with_both_fingerprints() {
         .exits(1)
         .complains("error: there are different root certificates, and nothing was written\n")
         .complains(&place)
-        .complains(&format!("other/relay-root.crt has {theirs}\n"));
+        .complains(&format!("other/relay-root.crt has {theirs}\n"))
+        .complains("to replace a root everywhere: kubectl relay-certs rotate root\n");
     assert_eq!(refused.stdout, "");
     assert_eq!(
         (mesh.state(), mesh.files("relay-pki"), mesh.files("other")),
