@@ -1,13 +1,13 @@
 //! What `init` completes: a run that was interrupted, a secret that was lost, or
 //! what a person made by hand or by the page's script.
 
-use std::fs;
+use std::{fs, process::Stdio, thread, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use relay_tests::fixtures;
 use serde_json::{Value, json};
 
-use super::{Mesh, ROOT, SERVER, SIGNING, assert_files_are_the_secrets};
+use super::{Mesh, ROOT, SERVER, SIGNING, assert_files_are_the_secrets, words};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -84,6 +84,37 @@ fn keys_that_an_interrupted_run_left_get_their_certificates() {
         let issued_to = mesh.openssl(&format!("x509 -noout -pubkey -in {crt}"));
         assert_eq!(issued_to.success().stdout, public.success().stdout, "{name}");
     }
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_point_is_finished_by_the_same_command() {
+    let flags = "--key-algorithm ecdsa-p256 --identity-token --remote-context east,west";
+    let mut killed = 0;
+    for step in 0..10 {
+        let mesh = Mesh::new();
+        let line = format!("init --namespace {} {flags}", mesh.namespace);
+        let mut run = mesh.shell.command("kubectl-relay_certs");
+        run.args(words(&line)).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut run = run.spawn().expect("starts");
+        thread::sleep(Duration::from_millis(30 * step));
+        run.kill().expect("can be killed");
+        killed += usize::from(run.wait().expect("ends").code().is_none());
+
+        let written = |mesh: &Mesh| {
+            let files = mesh.files("relay-pki").into_iter();
+            let whole = files.filter(|(name, _)| name.ends_with(".key") || name.ends_with(".crt"));
+            whole.collect::<Vec<_>>()
+        };
+        let left = written(&mesh);
+        mesh.init(flags).success();
+        let files = written(&mesh);
+        assert!(
+            left.iter().all(|file| files.contains(file)),
+            "{left:#?} {files:#?}"
+        );
+        mesh.status("--remote-context east,west").success();
+    }
+    assert!(killed > 0, "every run was faster");
 }
 
 #[test]

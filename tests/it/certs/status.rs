@@ -11,7 +11,7 @@ impl Mesh {
     /// Runs `kubectl relay-certs status`, and makes sure that it writes nothing and
     /// shows no key.
     #[track_caller]
-    fn status(&self, flags: &str) -> Transcript {
+    pub(super) fn status(&self, flags: &str) -> Transcript {
         let before = (self.kubectl("mgmt", "get secrets -o json").stdout, self.home());
         let command = ["relay-certs", "status", "--namespace", &self.namespace];
         let transcript = self.shell.kubectl(&[&command[..], &words(flags)].concat());
