@@ -185,8 +185,8 @@ impl Cluster {
         }
     }
 
-    /// The kinds of an API group that the cluster serves, each in its newest version;
-    /// none where it does not know the group.
+    /// The kinds of an API group that the cluster serves, each in its newest version,
+    /// by name; none where it does not know the group.
     pub async fn kinds(&self, group: &str) -> Result<Vec<ApiResource>> {
         let Some(served) = self.discover::<APIGroup>(&format!("/apis/{group}")).await? else {
             return Ok(Vec::new());
@@ -214,6 +214,8 @@ impl Cluster {
                 }
             }
         }
+        // Servers list them in the order in which they got to know them.
+        kinds.sort_by(|a, b| a.kind.cmp(&b.kind));
         Ok(kinds)
     }
 
