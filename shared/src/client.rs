@@ -7,8 +7,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
 use kube::{
@@ -17,6 +19,10 @@ use kube::{
 };
 use secrecy::ExposeSecret as _;
 use tower::{BoxError, Service, ServiceBuilder};
+use tower_http::{
+    decompression::{DecompressionBody, DecompressionLayer},
+    map_response_body::MapResponseBodyLayer,
+};
 
 use crate::{
     connection::Connection,
@@ -38,7 +44,7 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
         mut config,
         proxy,
         plugin,
-        limit,
+        deadline,
     } = connection;
     let listen = Listen {
         context: context.into(),
@@ -46,18 +52,18 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     };
     config.headers.push((header::USER_AGENT, user_agent()));
     let Some(plugin) = plugin else {
-        return stack(config, proxy.as_ref(), &listen, Deadline(limit));
+        return stack(config, proxy.as_ref(), &listen, deadline);
     };
     // Where the plugin gives a certificate, another client takes its place; but what
     // is wrong with the rest is known now.
-    let client = stack(config.clone(), proxy.as_ref(), &listen, Deadline(limit))?;
+    let client = stack(config.clone(), proxy.as_ref(), &listen, deadline)?;
     let namespace = config.default_namespace.clone();
     let authenticated = Authenticated {
         plugin,
         config: config.into(),
         proxy,
         listen,
-        deadline: Deadline(limit),
+        deadline,
         current: Arc::new(Mutex::new((None, client))),
     };
     Ok(Client::new(authenticated, namespace))
@@ -72,11 +78,19 @@ fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen, deadline: Deadl
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
 
+    let compression = (!config.disable_compression).then(|| {
+        (
+            MapResponseBodyLayer::new(boxed::<DecompressionBody<Answer>>),
+            DecompressionLayer::new(),
+        )
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .layer(listen.clone())
+        .option_layer(compression)
+        .layer(MapResponseBodyLayer::new(boxed))
         .layer(deadline)
         .service(HyperClient::builder(TokioExecutor::new()).build::<_, Body>(connector));
     Ok(Client::new(service, config.default_namespace))
@@ -165,6 +179,16 @@ fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
+}
+
+/// What an answer holds, whichever layers it has come through.
+type Answer = UnsyncBoxBody<Bytes, BoxError>;
+
+fn boxed<B>(body: B) -> Answer
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    body.map_err(Into::into).boxed_unsync()
 }
 
 fn install_crypto_provider() {

@@ -1,7 +1,7 @@
 //! The connection of one context: its cluster and its user, with what flags
 //! change about them. The rules are client-go's (`tools/clientcmd`, client_config.go).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     credentials::Plugin,
+    deadline::Deadline,
     error::{Error, Result},
     kubeconfig::Kubeconfig,
     overrides::Overrides,
@@ -28,7 +29,7 @@ pub struct Connection {
     /// What knows the credential, if the kubeconfig does not.
     pub(crate) plugin: Option<Arc<Plugin>>,
     /// How long one request may take as a whole.
-    pub(crate) limit: Option<Duration>,
+    pub(crate) deadline: Deadline,
 }
 
 impl Kubeconfig {
@@ -47,7 +48,7 @@ impl Kubeconfig {
                 proxy: environment_proxy(&config.cluster_url).map_err(Error::new)?,
                 config: overrides.apply_to_config(config),
                 plugin: None,
-                limit: overrides.limit(),
+                deadline: overrides.deadline(),
             });
         }
         let resolved = self.resolve(named, overrides)?;
@@ -62,7 +63,7 @@ impl Kubeconfig {
             config: overrides.apply_to_config(config),
             proxy,
             plugin,
-            limit: overrides.limit(),
+            deadline: overrides.deadline(),
             context: resolved.context,
         })
     }

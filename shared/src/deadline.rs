@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tower::{BoxError, Layer, Service};
@@ -17,14 +17,20 @@ use tower::{BoxError, Layer, Service};
 /// How long a request may take unless `--request-timeout` says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Gives every request the same limit, if there is one.
+/// Gives every request the same limit.
 #[derive(Clone, Copy)]
-pub(crate) struct Deadline(pub(crate) Option<Duration>);
+pub(crate) struct Deadline {
+    /// None where there is none.
+    pub(crate) limit: Option<Duration>,
+    /// Whether the user has set it: then the server is told, as by client-go, and need
+    /// not go on for longer.
+    pub(crate) is_told: bool,
+}
 
 /// A connection whose requests have a limit.
 #[derive(Clone)]
 pub(crate) struct Limited<S> {
-    limit: Option<Duration>,
+    deadline: Deadline,
     inner: S,
 }
 
@@ -38,7 +44,10 @@ impl<S> Layer<S> for Deadline {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { limit: self.0, inner }
+        Limited {
+            deadline: *self,
+            inner,
+        }
     }
 }
 
@@ -58,13 +67,18 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
         // A watch is to last; it ends when the server says so.
         let watches = request
             .uri()
             .query()
             .is_some_and(|query| query.contains("watch="));
-        let limit = self.limit.filter(|_| !watches);
+        let Deadline { limit, is_told } = self.deadline;
+        let limit = limit.filter(|_| !watches);
+        let told = limit.filter(|_| is_told);
+        if let Some(uri) = told.and_then(|limit| with_timeout(request.uri(), limit)) {
+            *request.uri_mut() = uri;
+        }
         let end = limit.map(|limit| (Box::pin(tokio::time::sleep(limit)), limit));
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -122,9 +136,34 @@ where
     }
 }
 
+fn with_timeout(uri: &Uri, limit: Duration) -> Option<Uri> {
+    let path = uri.path_and_query()?.as_str();
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let seconds = limit.as_secs_f64();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{path}{separator}timeout={seconds}s").parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 fn too_late(limit: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
         format!("no whole answer within {limit:?}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_of_the_limit() {
+        #[track_caller]
+        fn check(uri: &str, limit: Duration, want: &str) {
+            let uri = uri.parse().expect("is a URI");
+            assert_eq!(with_timeout(&uri, limit).expect("has a path").to_string(), want);
+        }
+        check("https://a/b", Duration::from_secs(7), "https://a/b?timeout=7s");
+        check("/b?c=d", Duration::from_millis(1500), "/b?c=d&timeout=1.5s");
+    }
 }

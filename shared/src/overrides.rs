@@ -7,7 +7,7 @@ use kube::config::{AuthInfo, Cluster, Config};
 use secrecy::SecretString;
 
 use crate::{
-    deadline,
+    deadline::{self, Deadline},
     error::{Error, Result},
     wire::Verbosity,
 };
@@ -110,9 +110,12 @@ impl Overrides {
         user
     }
 
-    /// How long one request may take as a whole.
-    pub(crate) fn limit(&self) -> Option<Duration> {
-        self.request_timeout.unwrap_or(Some(deadline::PATIENCE))
+    /// How long one request may take.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline {
+            limit: self.request_timeout.unwrap_or(Some(deadline::PATIENCE)),
+            is_told: self.request_timeout.is_some(),
+        }
     }
 
     /// How long connecting and waiting for an answer may take, and whether answers may be

@@ -154,7 +154,12 @@ async fn take(
 async fn head(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Vec<String>> {
     let head = Head::read(stream).await?;
     let head = head.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let request = head.line.split(['?', ' ']).take(2).collect::<Vec<_>>().join(" ");
+    let mut words = head.line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let limit = query.split('&').find(|pair| pair.starts_with("timeout="));
+    let limit = limit.map(|limit| format!(" {limit}")).unwrap_or_default();
+    let request = format!("{method} {path}{limit}");
     let headers = head
         .headers
         .into_iter()
@@ -163,16 +168,22 @@ async fn head(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Vec<String>
 }
 
 fn is_the_users(line: &str) -> bool {
-    ["GET ", "authorization:", "impersonate-", "proxy-authorization:"]
-        .iter()
-        .any(|start| line.starts_with(start))
+    [
+        "GET ",
+        "accept-encoding:",
+        "authorization:",
+        "impersonate-",
+        "proxy-authorization:",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
 }
 
 async fn serve(stream: Box<dyn Stream>, proven: Vec<String>, note: impl Fn(Vec<String>)) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut request = head(&mut stream).await?;
-        let (status, body) = answer(&request[0]);
+        let (status, body) = answer(request[0].split(" timeout=").next().unwrap_or_default());
         if request[0].contains("/services/") {
             request.retain(|line| is_the_users(line));
             note([request, proven.clone()].concat());
