@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{Error, Result},
     exec_credential::{self, Credential},
-    terminal,
+    plugin_policy, terminal,
 };
 
 /// A plugin that prints so much has gone wrong.
@@ -133,9 +133,14 @@ impl Plugin {
             true => Some(self.stdin.lock().await),
             false => None,
         };
+        let resolved = plugin_policy::look_path(&identity.command);
+        plugin_policy::check(&identity.command, resolved.as_deref()).map_err(|problem| Failure {
+            message: problem,
+            hint: Some("the user's kuberc says which credential plugins may run".to_owned()),
+        })?;
         let _quiet = terminal::pause();
         let request = exec_credential::request(&identity.version, interactive, identity.cluster.as_ref());
-        let mut child = Command::new(&identity.command)
+        let mut child = Command::new(resolved.as_ref().unwrap_or(&identity.command))
             .args(&identity.args)
             .envs(identity.env.iter().map(|(name, value)| (name, value)))
             .env("KUBERNETES_EXEC_INFO", request.to_string())

@@ -53,6 +53,7 @@ mod exec_credential;
 mod gateways;
 mod interrupt;
 mod jsonpath_parse;
+mod plugin_policy;
 mod proxy;
 
 pub use error::{Error, ExitCode, Result};

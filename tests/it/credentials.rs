@@ -359,3 +359,31 @@ fn no_time_limit_but_ctrl_c_ends_a_plugin() {
     assert_eq!(plugin.wait().expect("it ends").code(), Some(130), "{rest}");
     assert!(rest.starts_with("error: interrupted\n"), "{rest}");
 }
+
+#[test]
+fn a_kuberc_decides_which_plugins_run() {
+    let shell = shell(&[("mgmt", user("one", json!({})))], &print(TOKEN_EVERYWHERE));
+    let kuberc = |preference: &str| {
+        let head = "apiVersion: kubectl.config.k8s.io/v1beta1\nkind: Preference\n";
+        shell.write(".kube/kuberc", format!("{head}{preference}\n"));
+    };
+    let allow = |name: &str| {
+        kuberc(&format!(
+            "credentialPluginPolicy: Allowlist\ncredentialPluginAllowlist: [{{name: {name}}}]"
+        ));
+    };
+    let services = ["get", "service", "none", "-n", "nowhere"];
+    kuberc("credentialPluginPolicy: DenyAll");
+    let denied = "not allowed: policy set to \"DenyAll\"";
+    shell.kubectl(&services).exits(1).complains(denied);
+    look(&shell, &[]).exits(1).complains(denied);
+    allow("other");
+    let not_permitted = "is not permitted by the credential plugin allowlist";
+    shell.kubectl(&services).exits(1).complains(not_permitted);
+    look(&shell, &[]).exits(1).complains(not_permitted);
+    assert_eq!(runs(&shell), Vec::<String>::new());
+    allow(&shell.home().join("login").display().to_string());
+    shell.kubectl(&services).exits(1).complains("NotFound");
+    was_let_in(&look(&shell, &[]));
+    assert_eq!(runs(&shell), ["one", "one"]);
+}
