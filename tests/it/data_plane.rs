@@ -140,6 +140,16 @@ fn an_agent_reaches_the_server_through_istio() {
             .success()
             .prints(&format!("healthy   {}:443\n", data_plane::LOAD_BALANCER));
 
+        // What agents meet, relay-address says before there is any.
+        let check = "relay-address --check --remote-context east";
+        site.kubectl(check).success();
+        site.kubectl(&format!("{check} --server-name gloo-mesh-mgmt-server.gloo-mesh"))
+            .exits(3)
+            .prints("failed");
+        site.kubectl("relay-address --check --ca-file foreign/relay-root.crt")
+            .exits(3)
+            .prints("failed");
+
         assert_eq!(faults(&site.shell), [""; 0]);
         let mut astray = site.shell.get(
             "mgmt",
@@ -159,6 +169,7 @@ fn an_agent_reaches_the_server_through_istio() {
             |site| site.dial("east", AUTHORITY),
             |dialled| dialled.code == Some(1),
         );
+        site.kubectl(check).exits(3).prints("failed");
         site.kubectl("relay-ingress lint")
             .exits(3)
             .prints("no VirtualService leads on from it");

@@ -51,7 +51,8 @@ fn its_commands_work_in_the_order_they_are_shown() {
         shell.run("sh", &["-euc", &command]).success();
         ran += 1;
     }
-    assert_eq!(ran, 19, "of the README's commands");
+    // Fewer, and the blocks are no longer found.
+    assert!(ran > 20, "only {ran} of the README's commands ran");
 }
 
 #[test]
