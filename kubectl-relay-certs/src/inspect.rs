@@ -140,7 +140,7 @@ async fn of_secret(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec
             .context(cluster.context())
             .object(&object)
     })?;
-    let leaks = secrets::leaks(&secret.metadata);
+    let leaks = secrets::leaks(&secret.metadata, "tls.key");
     let mut data = secret.data.unwrap_or_default();
     let key = data.remove("tls.key").map(|key| Zeroizing::new(key.0));
     let mut exhibits = Vec::new();

@@ -155,10 +155,7 @@ impl Live {
             let key = self.key.as_ref();
             findings.extend(soundness::of_chain(chain, key, trusted, purpose, now));
         }
-        findings.warn_if(
-            leaks(&self.metadata),
-            format!("has a copy of its key in the annotation {LAST_APPLIED}"),
-        );
+        findings.extend(leak(&self.metadata, KEY));
         findings
     }
 
@@ -230,11 +227,21 @@ fn parsed<T>(
     None
 }
 
-/// Whether kubectl's copy of the object holds a private key.
-pub(crate) fn leaks(metadata: &ObjectMeta) -> bool {
+/// What is to be said if kubectl's copy of the object holds a field that is private.
+pub(crate) fn leak(metadata: &ObjectMeta, field: &str) -> Findings {
+    let mut findings = Findings::default();
+    findings.warn_if(
+        leaks(metadata, field),
+        format!("has a copy of its {field} in the annotation {LAST_APPLIED}"),
+    );
+    findings
+}
+
+/// Whether kubectl's copy of the object holds a field.
+pub(crate) fn leaks(metadata: &ObjectMeta, field: &str) -> bool {
     let annotations = metadata.annotations.as_ref();
     let applied = annotations.and_then(|annotations| annotations.get(LAST_APPLIED));
-    applied.is_some_and(|applied| applied.contains(KEY))
+    applied.is_some_and(|applied| applied.contains(&format!("{field:?}:")))
 }
 
 /// What is to be done so that a Secret holds what it should. Objects of a program

@@ -197,7 +197,7 @@ fn token(member: &Member, slot: &TokenSlot, management: &Member) -> Row {
         };
         return Row::absent(context, &slot.object, state, findings);
     };
-    findings.error_if(live.token().is_none(), "has no token");
+    findings.extend(live.findings());
     findings.error_if(
         live.token()
             .is_some_and(|token| ours.is_some_and(|ours| token != ours)),

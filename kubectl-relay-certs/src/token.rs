@@ -14,7 +14,7 @@ use relay_shared::{
 };
 use zeroize::Zeroizing;
 
-use crate::secrets;
+use crate::{secrets, soundness::Findings};
 
 /// Where the Secret holds it, as in Gloo Mesh's charts.
 const TOKEN: &str = "token";
@@ -58,6 +58,13 @@ impl LiveToken {
     /// Who looks after its Secret.
     pub(crate) fn owner(&self) -> Owner {
         Owner::of(&self.metadata)
+    }
+
+    /// What is to be said about it by itself.
+    pub(crate) fn findings(&self) -> Findings {
+        let mut findings = secrets::leak(&self.metadata, TOKEN);
+        findings.error_if(self.token.is_none(), "has no token");
+        findings
     }
 
     /// The token, if it is there.

@@ -218,6 +218,12 @@ fn whatever_is_wrong_is_found() {
 fn what_the_relay_accepts_are_warnings() {
     let mesh = Mesh::new();
     finishing::run_the_page(&mesh);
+    // As a person places it; an apply keeps a copy.
+    let token = json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": { "token": "word" },
+        "metadata": { "name": TOKEN, "namespace": mesh.namespace },
+    });
+    mesh.shell.apply("mgmt", token);
     let status = mesh.status("--remote-context east");
     assert_eq!(
         rows(status.success()),
@@ -236,8 +242,12 @@ fn what_the_relay_accepts_are_warnings() {
     status
         .complains(&format!("{server} has the serial number 0"))
         .complains(&format!("{server} {bare}"))
-        .complains(&format!("{server} has a copy of its key in the annotation"))
+        .complains(&format!("{server} has a copy of its tls.key in the annotation"))
         .complains(&format!("{} has the serial number 0", place(SIGNING)))
+        .complains(&format!(
+            "{} has a copy of its token in the annotation",
+            place(TOKEN)
+        ))
         .complains("Every cluster trusts the same root");
 }
 
