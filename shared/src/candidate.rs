@@ -7,6 +7,7 @@ use crate::{
     cluster::ObjectRef,
     error::Error,
     node_port::NodeAddressType,
+    terminal,
 };
 
 /// What one field of one object says about where the relay server can be reached.
@@ -109,10 +110,11 @@ impl Candidate {
 }
 
 impl Reason {
-    /// A state and a hint.
+    /// A state and a hint. What a status says goes into templates as it is, so that
+    /// what a terminal would obey is shown from the start.
     pub fn new(state: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
-            state: state.into(),
+            state: terminal::printable(&state.into()).into_owned(),
             hint: hint.into(),
             refusal: None,
         }

@@ -298,5 +298,16 @@ mod tests {
             found(gateway(listener(), json!([{ "value": "192.0.2.1" }])), refused),
             ["it does not accept the TLSRoute to the relay server: NotAllowedByListeners"]
         );
+        let mut hostile = route();
+        hostile["status"] = json!({
+            "parents": [{
+                "parentRef": { "name": "gw", "namespace": "edge" },
+                "conditions": [{ "type": "Accepted", "status": "False", "message": "\u{1b}[2J" }],
+            }],
+        });
+        assert_eq!(
+            found(gateway(listener(), json!([])), hostile),
+            ["it does not accept the TLSRoute to the relay server: \\u{1b}[2J"]
+        );
     }
 }

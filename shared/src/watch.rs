@@ -130,7 +130,10 @@ impl<'c> Watches<'c> {
         loop {
             match self.changes.next().await {
                 Some(Ok(())) => break,
-                Some(Err(error)) => refused = Some(error),
+                Some(Err(error)) => {
+                    terminal::story(&format!("not watched: {}", error.message()));
+                    refused = Some(error);
+                }
                 None => {
                     let error = refused.unwrap_or_else(|| Error::new("nothing is left to watch"));
                     return Err(error.hint("without the right to watch, run the command again later"));

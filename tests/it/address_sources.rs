@@ -420,6 +420,15 @@ fn waiting_ends_with_the_address_or_the_reason() {
     assert!(waited.duration.as_secs() < 10, "{waited}");
     assert_eq!(waited.stderr.matches("waiting: ").count(), 1, "{waited}");
 
+    // Who may read and not watch is told so at once.
+    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
+    let refused = cluster.address(&["--context", "dev", "--via", "service", "--wait=1m"]);
+    refused
+        .exits(1)
+        .complains("Error from server (Forbidden): services \"enterprise-networking\" is forbidden: User \"dev\" cannot watch")
+        .complains("hint: without the right to watch, run the command again later");
+    assert!(refused.duration.as_secs() < 30, "{refused}");
+
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| cluster.address(&["--wait", "-v", "6"]));
         std::thread::sleep(std::time::Duration::from_secs(4));
