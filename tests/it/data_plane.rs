@@ -103,6 +103,18 @@ impl Site {
             .complains("remote error: tls: ");
     }
 
+    /// The checks that fail, of those that `relay-address --check` makes.
+    #[track_caller]
+    fn failed_checks(&self, code: i32, flags: &str) -> Vec<String> {
+        let checked = self.kubectl(&format!("relay-address --check -o json {flags}"));
+        let document = checked.exits(code).json();
+        let checks = document["checks"].as_array().expect("is a list").iter();
+        checks
+            .filter(|check| check["result"] == "failed")
+            .map(|check| check["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// Repeats a command until it ended as it should.
     #[track_caller]
     fn eventually(
@@ -141,14 +153,12 @@ fn an_agent_reaches_the_server_through_istio() {
             .prints(&format!("healthy   {}:443\n", data_plane::LOAD_BALANCER));
 
         // What agents meet, relay-address says before there is any.
-        let check = "relay-address --check --remote-context east";
-        site.kubectl(check).success();
-        site.kubectl(&format!("{check} --server-name gloo-mesh-mgmt-server.gloo-mesh"))
-            .exits(3)
-            .prints("failed");
-        site.kubectl("relay-address --check --ca-file foreign/relay-root.crt")
-            .exits(3)
-            .prints("failed");
+        let trusted = "--remote-context east";
+        assert_eq!(site.failed_checks(0, trusted), [""; 0]);
+        let misnamed = format!("{trusted} --server-name gloo-mesh-mgmt-server.gloo-mesh");
+        assert_eq!(site.failed_checks(3, &misnamed), ["tls"]);
+        let foreign = "--ca-file foreign/relay-root.crt";
+        assert_eq!(site.failed_checks(3, foreign), ["trust"]);
 
         assert_eq!(faults(&site.shell), [""; 0]);
         let mut astray = site.shell.get(
@@ -169,7 +179,7 @@ fn an_agent_reaches_the_server_through_istio() {
             |site| site.dial("east", AUTHORITY),
             |dialled| dialled.code == Some(1),
         );
-        site.kubectl(check).exits(3).prints("failed");
+        assert_eq!(site.failed_checks(3, trusted), ["tls"]);
         site.kubectl("relay-ingress lint")
             .exits(3)
             .prints("no VirtualService leads on from it");
