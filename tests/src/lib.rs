@@ -13,7 +13,9 @@
 //! - [`network`] gives a test a network of its own, and [`data_plane`] runs Istio in it;
 //! - `secrecy` searches every transcript for keys;
 //! - [`recorder`] writes down what arrives at a server or a proxy;
-//! - [`proxy`] stands between a plugin and a real server, counts, delays and breaks.
+//! - [`proxy`] stands between a plugin and a real server, counts, delays and breaks;
+//! - [`krew`] packs the plugins, and installs them as their users do;
+//! - [`recording`] draws what was shown, for the README.
 //!
 //! A test starts with a shell and a namespace of its own:
 //!
@@ -33,12 +35,14 @@ pub mod binaries;
 pub mod control_plane;
 pub mod data_plane;
 pub mod fixtures;
+pub mod krew;
 pub mod kubeconfig;
 pub mod leash;
 pub mod network;
 pub mod plugin;
 pub mod proxy;
 pub mod recorder;
+pub mod recording;
 pub mod relay;
 
 mod http;

@@ -1,18 +1,21 @@
 //! The plugins' whole job, for real, without any cluster of yours: a management
 //! and two remote control planes on loopback.
 //!
-//! `cargo run --bin sandbox -- --keep` ends in a shell that reaches them.
+//! `cargo run --bin sandbox -- --keep` ends in a shell that reaches them;
+//! `-- --svg docs/recording.svg` draws what was shown, for the README.
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write as _},
     process::{ExitCode, Stdio},
+    slice,
 };
 
 use relay_tests::{
-    ControlPlane, Shell,
+    ControlPlane, Shell, Transcript,
     binaries::{self, Tool},
     fixtures,
+    recording::{self, Kind},
 };
 
 const NAMESPACE: &str = "gloo-mesh";
@@ -21,11 +24,13 @@ const NAMESPACE: &str = "gloo-mesh";
 const LOAD_BALANCER: &str = "203.0.113.10";
 
 fn main() -> ExitCode {
-    let keep = match env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--keep" => true,
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let (keep, svg) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => (false, None),
+        ["--keep"] => (true, None),
+        ["--svg", path] => (false, Some(path)),
         _ => {
-            say("usage: cargo run --bin sandbox [-- --keep]");
+            say("usage: cargo run --bin sandbox [-- --keep | --svg FILE]");
             return ExitCode::from(2);
         }
     };
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
     let service = fixtures::relay_service(NAMESPACE, "ClusterIP");
     shell.apply("mgmt", &service);
 
-    let done = [
+    let steps = [
         step(
             &shell,
             "Nothing can reach the relay server yet.",
@@ -57,7 +62,7 @@ fn main() -> ExitCode {
             step(
                 &shell,
                 "A cloud would make a load balancer now; the sandbox writes the\n\
-                 # address into the Service instead. It is what clusters register with.",
+                 address into the Service instead. It is what clusters register with.",
                 &["relay-address"],
                 0,
             )
@@ -76,8 +81,14 @@ fn main() -> ExitCode {
             0,
         ),
     ];
-    if done.contains(&false) {
+    if steps.iter().any(|step| step.transcript.code != Some(step.code)) {
         say("# A command did not end as it should have.");
+        return ExitCode::FAILURE;
+    }
+    if let Some(path) = svg
+        && let Err(err) = fs::write(path, recording::svg(&lines(&steps[..RECORDED])))
+    {
+        say(&format!("# failed to write `{path}`: {err}"));
         return ExitCode::FAILURE;
     }
     match keep {
@@ -100,15 +111,55 @@ const INIT: [&str; 8] = [
     "west",
 ];
 
-/// Runs a command as a user would, and tells whether it ended as expected.
-fn step(shell: &Shell, why: &str, arguments: &[&str], code: i32) -> bool {
+/// How many steps the recording shows: up to the end of the job.
+const RECORDED: usize = 4;
+
+/// A command and what it did.
+struct Step {
+    why: &'static str,
+    transcript: Transcript,
+    /// The exit code it should have.
+    code: i32,
+}
+
+/// Runs a command as a user would, and shows it.
+fn step(shell: &Shell, why: &'static str, arguments: &[&str], code: i32) -> Step {
     let transcript = shell.kubectl(arguments);
-    say(&format!(
-        "\n# {why}\n$ {}\n{}",
-        transcript.command_line,
-        format!("{}{}", transcript.stdout, transcript.stderr).trim_end(),
-    ));
-    transcript.code == Some(code)
+    let step = Step {
+        why,
+        transcript,
+        code,
+    };
+    for (_, line) in lines(slice::from_ref(&step)) {
+        say(&line);
+    }
+    step
+}
+
+/// What steps look like on a terminal, an empty line before each.
+fn lines(steps: &[Step]) -> Vec<(Kind, String)> {
+    let mut lines = Vec::new();
+    for Step {
+        why,
+        transcript,
+        code,
+    } in steps
+    {
+        let kind = match code {
+            0 => Kind::Output,
+            _ => Kind::Failure,
+        };
+        let mut add = |kind, text: String| lines.extend(text.lines().map(|line| (kind, line.to_owned())));
+        add(Kind::Remark, format!("\n# {}", why.replace('\n', "\n# ")));
+        add(Kind::Command, format!("$ {}", transcript.command_line));
+        add(
+            kind,
+            format!("{}{}", transcript.stdout, transcript.stderr)
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 /// A shell in which `kubectl` reaches the three clusters, until its user leaves it.

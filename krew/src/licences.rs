@@ -1,0 +1,138 @@
+//! The licences of all that a program was built from, as the packages hold them.
+//! Which licences may go in at all, `deny.toml` decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::workspace::{cargo, output};
+
+/// What the names of the files begin with, in lower case.
+const NAMES: [&str; 5] = ["license", "licence", "copying", "copyright", "notice"];
+
+const RULE: &str = "================================================================================";
+
+/// A package as `cargo metadata` describes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    name: String,
+    version: String,
+    /// An SPDX expression.
+    license: Option<String>,
+    manifest_path: PathBuf,
+    /// Where it came from; nowhere if it is of this workspace.
+    source: Option<String>,
+}
+
+impl Package {
+    fn label(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+}
+
+/// All packages that any platform or option of ours needs.
+pub(crate) fn packages() -> Result<Vec<Package>, String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let metadata = output(cargo().args(["metadata", "--locked", "--format-version", "1"]))?;
+    let Metadata { packages } = serde_json::from_slice(&metadata)
+        .map_err(|err| format!("cargo metadata printed something else: {err}"))?;
+    Ok(packages)
+}
+
+/// One text: which packages a program holds, each with its licence, and then each
+/// text once, under the packages it came with.
+///
+/// `used` are packages, as `NAME VERSION`.
+pub(crate) fn collect(packages: &[Package], used: &BTreeSet<String>) -> Result<String, String> {
+    let mut list = String::new();
+    let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let others = packages
+        .iter()
+        .filter(|package| package.source.is_some() && used.contains(&package.label()));
+    for package in others {
+        let label = package.label();
+        let licence = package.license.as_deref().unwrap_or("see below");
+        let found = read(&package.manifest_path)
+            .map_err(|err| format!("failed to read the licences of {label}: {err}"))?;
+        let remark = match found.is_empty() {
+            true => ", without its text",
+            false => "",
+        };
+        list.push_str(&format!("{label}: {licence}{remark}\n"));
+        for text in found {
+            texts.entry(text).or_default().insert(label.clone());
+        }
+    }
+    let mut document = format!("This program holds the work of others:\n\n{list}");
+    for (text, labels) in texts {
+        let labels: Vec<_> = labels.into_iter().collect();
+        document.push_str(&format!("\n{RULE}\n{}\n{RULE}\n\n{text}\n", labels.join("\n")));
+    }
+    Ok(document)
+}
+
+/// The licences in a package's directory, in the order of their names.
+fn read(manifest: &Path) -> std::io::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(manifest.parent().unwrap_or(manifest))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().to_lowercase();
+        if entry.file_type()?.is_file() && NAMES.iter().any(|start| name.starts_with(start)) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    let text = |path| {
+        Ok(String::from_utf8_lossy(&fs::read(path)?)
+            .trim_end()
+            .replace("\r\n", "\n"))
+    };
+    paths.into_iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_is_shown_once_and_nobody_is_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let package = |name: &str, files: &[(&str, &str)]| {
+            let place = directory.path().join(name);
+            fs::create_dir_all(&place).expect("is ours");
+            for (file, text) in files {
+                fs::write(place.join(file), text).expect("is ours");
+            }
+            Package {
+                name: name.to_owned(),
+                version: "1.0.0".to_owned(),
+                license: Some("MIT".to_owned()),
+                manifest_path: place.join("Cargo.toml"),
+                source: Some("registry".to_owned()),
+            }
+        };
+        let packages = [
+            package("a", &[("LICENSE-MIT", "by a\r\nand b\n"), ("lib.rs", "code")]),
+            package("b", &[("license.txt", "by a\nand b"), ("NOTICE", "note of b")]),
+            package("bare", &[]),
+            package("unused", &[("LICENSE", "never")]),
+        ];
+        let used = ["a 1.0.0", "b 1.0.0", "bare 1.0.0"].map(str::to_owned).into();
+        assert_eq!(
+            collect(&packages, &used).expect("reads"),
+            format!(
+                "This program holds the work of others:\n\n\
+                 a 1.0.0: MIT\nb 1.0.0: MIT\nbare 1.0.0: MIT, without its text\n\n\
+                 {RULE}\na 1.0.0\nb 1.0.0\n{RULE}\n\nby a\nand b\n\n\
+                 {RULE}\nb 1.0.0\n{RULE}\n\nnote of b\n"
+            )
+        );
+    }
+}
