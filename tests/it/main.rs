@@ -12,6 +12,7 @@ mod flags;
 mod harness;
 mod help;
 mod ingress;
+mod krew;
 mod kubeconfig;
 mod output;
 mod patience;

@@ -6,10 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use relay_tests::{ControlPlane, Shell, binaries, fixtures};
+use relay_tests::{ControlPlane, Shell, binaries, fixtures, recording};
 
 /// Every line of every `sh` block.
-fn commands() -> Vec<String> {
+pub(crate) fn commands() -> Vec<String> {
     let readme = fs::read_to_string(binaries::workspace().join("README.md")).expect("there is a README");
     let blocks = readme.split("```sh\n").skip(1);
     blocks
@@ -41,7 +41,8 @@ fn its_commands_work_in_the_order_they_are_shown() {
 
     let mut ran = 0;
     for command in commands() {
-        if command.starts_with("cargo ") || command == ".ci/run" {
+        // Those about krew are run where its archives are packed, in `krew`.
+        if command.starts_with("cargo ") || command == ".ci/run" || command.contains("krew") {
             continue;
         }
         if command.contains("relay-address") {
@@ -84,4 +85,27 @@ fn the_sandbox_does_the_whole_job_and_can_be_kept() {
         shown.ends_with("secret/relay-root-tls-secret\n203.0.113.10:9900\n"),
         "{shown}"
     );
+}
+
+#[test]
+fn the_recording_is_of_what_the_sandbox_does() {
+    let svg = fs::read_to_string(binaries::workspace().join("docs/recording.svg")).expect("there is one");
+    let sandbox = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .output()
+        .expect("the sandbox starts");
+    let shown = String::from_utf8_lossy(&sandbox.stdout);
+    let commands: Vec<_> = shown
+        .lines()
+        .filter(|line| line.starts_with("$ "))
+        .take(4)
+        .collect();
+    let drawn = svg.matches(" class=\"command\"").count();
+    assert!(drawn >= commands.len(), "{drawn} lines of commands");
+    for command in commands {
+        let row: String = command.chars().take(recording::COLUMNS).collect();
+        assert!(
+            svg.contains(&format!(">{}</text>", row.trim_end())),
+            "no {row:?}; record it again: cargo run --bin sandbox -- --svg docs/recording.svg"
+        );
+    }
 }

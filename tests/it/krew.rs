@@ -1,0 +1,425 @@
+//! The packager's archives, judged by krew's own programs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use relay_tests::{
+    ControlPlane, Shell, Transcript,
+    binaries::{self, Tool},
+    fixtures, krew,
+    plugin::PLUGINS,
+};
+use tempfile::TempDir;
+
+const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+
+/// The last glibc that Red Hat Enterprise Linux 7 got.
+const GLIBC: (u32, u32) = (2, 17);
+
+fn files(directory: &Path) -> Vec<String> {
+    let files = fs::read_dir(directory).expect("is a directory");
+    let mut names: Vec<_> = files
+        .map(|file| {
+            file.expect("is readable")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// The packed directory again, with manifests that lead to a server of its own.
+fn served() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in files(krew::packed()) {
+        fs::copy(krew::packed().join(&name), directory.path().join(&name)).expect("copies");
+    }
+    let url = krew::serve(directory.path().to_owned());
+    let out = directory.path().to_string_lossy().into_owned();
+    krew::packager(&["manifests", "--out", &out, "--base-url", &url]);
+    directory
+}
+
+/// Puts a directory's manifests into the shell's index, a git repository, and returns
+/// its URL.
+fn publish(shell: &Shell, directory: &Path) -> String {
+    let plugins = shell.home().join("index/plugins");
+    fs::create_dir_all(&plugins).expect("is ours");
+    for plugin in PLUGINS {
+        let name = format!("{plugin}.yaml");
+        fs::copy(directory.join(&name), plugins.join(&name)).expect("copies");
+    }
+    let identity = [
+        "-C",
+        "index",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.com",
+    ];
+    for words in [
+        &["init", "--quiet"][..],
+        &["add", "--all"],
+        &["commit", "--quiet", "--message=release"],
+    ] {
+        shell.run("git", &[&identity[..], words].concat()).success();
+    }
+    format!("file://{}/index", shell.home().display())
+}
+
+/// The three jobs, by whatever plugins the shell finds.
+fn do_the_whole_job(shell: &Shell, namespace: &str) {
+    shell.apply("mgmt", fixtures::relay_service(namespace, "ClusterIP"));
+    let apply = ["relay-ingress", "apply", "-n", namespace, "--via", "loadbalancer"];
+    shell.kubectl(&apply).success().prints("configured");
+    let status = fixtures::load_balancer(&["203.0.113.10"]);
+    shell.patch_status("mgmt", "service/enterprise-networking", namespace, &status);
+    let address = shell.kubectl(&["relay-address", "-n", namespace]);
+    assert_eq!(address.success().stdout, "203.0.113.10:9900\n");
+    let init = ["relay-certs", "init", "-n", namespace, "--remote-context", "east"];
+    shell.kubectl(&init).success();
+    shell
+        .kubectl(&[
+            "--context",
+            "east",
+            "-n",
+            namespace,
+            "get",
+            "secret",
+            "relay-root-tls-secret",
+        ])
+        .success();
+}
+
+#[test]
+fn krew_installs_all_three_from_manifest_and_archive_and_they_work() {
+    let shell = krew::shell(ControlPlane::shared());
+    for plugin in PLUGINS {
+        shell
+            .kubectl(&[plugin, "version"])
+            .exits(1)
+            .complains("unknown command");
+        let manifest = krew::packed().join(format!("{plugin}.yaml"));
+        let install = [
+            "krew",
+            "install",
+            &format!("--manifest={}", manifest.display()),
+            &format!("--archive={}", krew::archive(krew::packed(), plugin).display()),
+        ];
+        shell.kubectl(&install).success();
+        shell
+            .kubectl(&[plugin, "version"])
+            .success()
+            .prints(&format!("Version: {VERSION}\n"));
+    }
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt", "east"]);
+    do_the_whole_job(&shell, &namespace);
+
+    // The step that completion takes, as the help says.
+    let name = "kubectl_complete-relay_certs";
+    shell.kubectl(&["relay-certs", "in"]).exits(2);
+    let installed = format!(".krew/store/relay-certs/{VERSION}/completions/{name}");
+    shell.run("cp", &[&installed, ".krew/bin"]).success();
+    shell
+        .kubectl(&["__complete", "relay-certs", "in"])
+        .success()
+        .prints("init");
+}
+
+#[test]
+fn krews_own_check_passes() {
+    let directory = served();
+    let shell = krew::shell(ControlPlane::shared());
+    let validate = |manifest: &Path, flags: &[&str]| -> Transcript {
+        let program = Tool::ValidateKrewManifest
+            .path()
+            .expect("is built")
+            .to_string_lossy();
+        let manifest = manifest.to_string_lossy();
+        shell.run(&program, &[&["-manifest", &manifest], flags].concat())
+    };
+    for plugin in PLUGINS {
+        let manifest = directory.path().join(format!("{plugin}.yaml"));
+        validate(&manifest, &[])
+            .success()
+            .complains("all 1 spec.platforms installed fine");
+    }
+
+    // Whether the selectors of a whole release fit: krew looks at no archive here.
+    let ours = format!("_{VERSION}_linux_amd64.tar.gz");
+    for name in files(directory.path())
+        .iter()
+        .filter(|name| name.ends_with(&ours))
+    {
+        let others = [
+            "linux_arm64.tar.gz",
+            "darwin_amd64.tar.gz",
+            "darwin_arm64.tar.gz",
+            "windows_amd64.zip",
+            "windows_arm64.zip",
+        ];
+        for other in others {
+            let other = name.replace("linux_amd64.tar.gz", other);
+            fs::copy(directory.path().join(name), directory.path().join(other)).expect("copies");
+        }
+    }
+    let out = directory.path().to_string_lossy();
+    krew::packager(&["manifests", "--out", &out, "--base-url", "https://example.com"]);
+    for plugin in PLUGINS {
+        let manifest = directory.path().join(format!("{plugin}.yaml"));
+        validate(&manifest, &["-skip-install"]).success();
+        let content = fs::read_to_string(&manifest).expect("is there");
+        assert_eq!(content.matches("sha256: ").count(), 6, "{content}");
+        let tampered = content.replacen("arch: arm64", "arch: amd64", 1);
+        fs::write(&manifest, tampered).expect("is ours");
+        validate(&manifest, &["-skip-install"])
+            .exits(255)
+            .complains("overlapping");
+    }
+}
+
+#[test]
+fn a_custom_index_installs_upgrades_and_uninstalls_without_a_trace() {
+    let directory = served();
+    let shell = krew::shell(ControlPlane::shared());
+    let index = publish(&shell, directory.path());
+    shell
+        .kubectl(&["krew", "index", "add", "relay", &index])
+        .success();
+    for plugin in PLUGINS {
+        shell
+            .kubectl(&["krew", "install", &format!("relay/{plugin}")])
+            .success();
+    }
+    let listed = |version: &str| {
+        let list = shell.kubectl(&["krew", "list"]);
+        let names: Vec<_> = list.success().stdout.split_whitespace().collect();
+        assert_eq!(names, PLUGINS.map(|plugin| format!("relay/{plugin}")));
+        for plugin in PLUGINS {
+            let receipt = shell.home().join(format!(".krew/receipts/{plugin}.yaml"));
+            let receipt = fs::read_to_string(receipt).expect("is installed");
+            assert!(
+                receipt.contains(&format!("\n  version: {version}\n")),
+                "{receipt}"
+            );
+        }
+    };
+    listed(VERSION);
+    let namespace = fixtures::fresh_namespace(&shell, &["mgmt", "east"]);
+    do_the_whole_job(&shell, &namespace);
+
+    // The next version, of the same programs.
+    let next = "v99.0.0";
+    for plugin in PLUGINS {
+        let archive = krew::archive(directory.path(), plugin);
+        let name = archive
+            .file_name()
+            .expect("has one")
+            .to_string_lossy()
+            .replace(VERSION, next);
+        fs::copy(&archive, archive.with_file_name(name)).expect("copies");
+    }
+    for plugin in PLUGINS {
+        let manifest = directory.path().join(format!("{plugin}.yaml"));
+        let content = fs::read_to_string(&manifest).expect("is there");
+        fs::write(&manifest, content.replace(VERSION, next)).expect("is ours");
+    }
+    publish(&shell, directory.path());
+    shell.kubectl(&["krew", "upgrade"]).success();
+    listed(next);
+    shell.kubectl(&["relay-address", "version"]).success();
+
+    let uninstall = [&["krew", "uninstall"], &PLUGINS[..]].concat();
+    shell.kubectl(&uninstall).success();
+    shell.kubectl(&["krew", "index", "remove", "relay"]).success();
+    let left = shell.run("find", &[".krew", "-name", "*relay*"]);
+    assert_eq!(left.success().stdout, "");
+    shell
+        .kubectl(&["relay-address"])
+        .exits(1)
+        .complains("unknown command");
+}
+
+#[test]
+fn archives_are_the_same_bytes_again_and_hold_what_users_need() {
+    let packed = krew::packed();
+    let again = tempfile::tempdir().expect("a directory");
+    krew::pack(again.path());
+    let names: Vec<_> = files(packed)
+        .into_iter()
+        .filter(|name| !name.ends_with(".yaml"))
+        .collect();
+    for name in &names {
+        let [first, second] =
+            [packed, again.path()].map(|directory| fs::read(directory.join(name)).expect("is there"));
+        assert!(first == second, "{name} has changed");
+    }
+
+    let run = |program: &str, arguments: &[&str]| -> String {
+        let output = Command::new(program)
+            .current_dir(packed)
+            .args(arguments)
+            .output()
+            .expect("runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run("sha256sum", &["--check", "--strict", "SHA256SUMS"]);
+    for plugin in PLUGINS {
+        let archive = krew::archive(packed, plugin);
+        let program = format!("kubectl-{}", plugin.replace('-', "_"));
+        let complete = program.replace("kubectl", "kubectl_complete");
+        let list = run(
+            "tar",
+            &[
+                "--list",
+                "--verbose",
+                "--numeric-owner",
+                "--file",
+                &archive.to_string_lossy(),
+            ],
+        );
+        let entries: Vec<_> = list
+            .lines()
+            .map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                format!("{} {} {}", words[0], words[1], words[5])
+            })
+            .collect();
+        let file = |name: &str| format!("-rw-r--r-- 0/0 {name}");
+        let executable = |name: &str| format!("-rwxr-xr-x 0/0 {name}");
+        assert_eq!(
+            entries,
+            [
+                file("LICENSE"),
+                file("THIRD-PARTY-LICENSES.txt"),
+                file(&format!("completions/_{program}")),
+                file(&format!("completions/{program}.bash")),
+                file(&format!("completions/{program}.fish")),
+                file(&format!("completions/{program}.ps1")),
+                executable(&format!("completions/{complete}")),
+                executable(&program),
+                file(&format!("man/kubectl-{plugin}.1")),
+            ]
+        );
+    }
+}
+
+/// The three archives of this machine's packed plugins, unpacked into one directory.
+fn unpacked() -> (TempDir, [PathBuf; 3]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let programs = PLUGINS.map(|plugin| {
+        let status = Command::new("tar")
+            .args(["--extract", "--gzip", "--directory"])
+            .arg(directory.path())
+            .arg("--file")
+            .arg(krew::archive(krew::packed(), plugin))
+            .status();
+        assert!(status.expect("tar runs").success());
+        directory
+            .path()
+            .join(format!("kubectl-{}", plugin.replace('-', "_")))
+    });
+    (directory, programs)
+}
+
+#[test]
+fn programs_run_on_an_old_glibc_and_tell_nothing_of_who_built_them() {
+    let (_directory, programs) = unpacked();
+    for program in programs {
+        let symbols = Command::new("objdump")
+            .arg("-T")
+            .arg(&program)
+            .output()
+            .expect("runs");
+        let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
+        let versions = symbols.split("(GLIBC_").skip(1).filter_map(|rest| {
+            let (major, minor) = rest.split(')').next()?.split_once('.')?;
+            let minor = minor.split('.').next()?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        });
+        let newest: (u32, u32) = versions.max().expect("is linked against glibc");
+        assert!(newest <= GLIBC, "{program:?} needs {newest:?}");
+
+        let content = fs::read(&program).expect("is there");
+        let home = std::env::var("HOME").expect("there is one");
+        for place in [
+            env!("CARGO_MANIFEST_DIR").trim_end_matches("/tests"),
+            &format!("{home}/.cargo"),
+        ] {
+            let is_in = content
+                .windows(place.len())
+                .any(|window| window == place.as_bytes());
+            assert!(!is_in, "{program:?} holds {place}");
+        }
+    }
+}
+
+#[test]
+fn the_readmes_commands_about_krew_work_in_the_order_they_are_shown() {
+    let directory = served();
+    let shell = krew::shell(ControlPlane::shared());
+    std::os::unix::fs::symlink(krew::packed(), shell.home().join("dist")).expect("is ours");
+    let index = publish(&shell, directory.path());
+    let mut ran = 0;
+    for command in crate::readme::commands() {
+        let is_ours = command.contains("krew") && !command.starts_with("cargo ");
+        if !is_ours {
+            continue;
+        }
+        if command.contains("install relay/") {
+            // The other way to install them.
+            shell
+                .kubectl(&[&["krew", "uninstall"], &PLUGINS[..]].concat())
+                .success();
+        }
+        shell
+            .env("RELAY_INDEX", &index)
+            .run("sh", &["-euc", &command])
+            .success();
+        ran += 1;
+    }
+    assert_eq!(ran, 7, "of the README's commands");
+    shell
+        .kubectl(&["__complete", "relay-certs", "in"])
+        .success()
+        .prints("init");
+}
+
+#[test]
+fn workflows_are_sound() {
+    let workflows = binaries::workspace().join(".github/workflows");
+    let names = files(&workflows);
+    assert_eq!(names, ["ci.yml", "release.yml"]);
+    let actionlint = Tool::Actionlint.path().expect("is built");
+    let check = |content: &str, name: &str| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(name);
+        fs::write(&path, content).expect("is ours");
+        let output = Command::new(actionlint)
+            .arg("-no-color")
+            .arg(&path)
+            .output()
+            .expect("runs");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    for name in names {
+        let content = fs::read_to_string(workflows.join(&name)).expect("is there");
+        let (passes, complaints) = check(&content, &name);
+        assert!(passes, "{complaints}");
+        let (passes, complaints) = check(&content.replacen("runs-on:", "run-on:", 1), &name);
+        assert!(!passes && complaints.contains("run-on"), "{complaints}");
+    }
+}
