@@ -169,6 +169,7 @@ struct ChoiceArgs {
 
 /// The flag that says how the address is printed.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct AddressOutput {
     /// Print more: env, wide, json, yaml, jsonpath=TEMPLATE, jsonpath-file=FILE or
     /// jsonpath-as-json=TEMPLATE
