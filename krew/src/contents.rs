@@ -87,9 +87,23 @@ pub(crate) fn bill_of_materials(
     bill["name"] = json!(name);
     bill["documentNamespace"] = Value::Null;
     cut(&mut bill, &built_from(built)?);
+    let mut bill = valid(bill);
     let namespace = format!("urn:sha256:{}", sha256(bill.to_string().as_bytes()));
     bill["documentNamespace"] = json!(namespace);
     Ok(format!("{bill:#}\n").into_bytes())
+}
+
+/// Mends what SPDX 2.3 does not allow: a registry of cargo's is no location to
+/// download from (7.7), and an identifier holds no underscore (3.2).
+fn valid(mut value: Value) -> Value {
+    match &mut value {
+        Value::String(text) if text.starts_with("registry+") => *text = "NOASSERTION".to_owned(),
+        Value::String(text) if text.starts_with("SPDXRef-") => *text = text.replace('_', "-"),
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = valid(item.take())),
+        Value::Object(fields) => fields.values_mut().for_each(|field| *field = valid(field.take())),
+        _ => {}
+    }
+    value
 }
 
 /// The packages that cargo-auditable noted in a program, as `NAME VERSION`.
@@ -139,6 +153,13 @@ fn cut(bill: &mut Value, wanted: &BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bill_holds_what_spdx_allows() {
+        let bill = json!({ "files": [{ "SPDXID": "SPDXRef-File-a_b", "downloadLocation": "registry+https://x", "name": "a_b" }] });
+        let want = json!({ "files": [{ "SPDXID": "SPDXRef-File-a-b", "downloadLocation": "NOASSERTION", "name": "a_b" }] });
+        assert_eq!(valid(bill), want);
+    }
 
     #[test]
     fn a_bill_is_cut_down_to_what_the_program_holds() {
