@@ -40,7 +40,7 @@ pub async fn review(plan: &ClusterPlan) -> Result<()> {
             Ok(review) => review.status.unwrap_or_default(),
             // Who may not even ask is told by the write itself.
             Err(error) if error.is_forbidden() => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.object(object)),
         };
         let context = plan.cluster.context();
         let denied = || denial(&right, status.reason.as_deref(), object, context);

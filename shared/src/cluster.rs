@@ -367,10 +367,18 @@ impl Cluster {
         let ApiResource {
             plural, api_version, ..
         } = resource;
-        Error::new(format!(
+        let error = Error::new(format!(
             "the server doesn't have a resource type {plural:?} in {api_version:?}"
         ))
-        .context(&self.context)
+        .context(&self.context);
+        // Every API server has these.
+        match resource.group.is_empty() {
+            true => error.hint(format!(
+                "the kubeconfig says {}; see whether something else answers there",
+                self.server
+            )),
+            false => error,
+        }
     }
 
     fn error(&self, error: kube::Error) -> Error {
@@ -395,7 +403,7 @@ impl Cluster {
                 Error::from_server(&status.reason, status.message)
                     .hint("somebody made it since it was looked for: run again to see what it holds")
             }
-            kube::Error::Api(status) => Error::from_server(&status.reason, status.message),
+            kube::Error::Api(status) => Error::from_server(&status.reason, status.message).hint_for_reason(),
             // What is wrong in particular might repeat a part of a Secret.
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Error::new(
                 "cannot read what the server answered: it is not what an API server says",
@@ -599,7 +607,8 @@ fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -
     if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
         return Error::unreachable(format!(
             "The connection to the server {host} was refused - did you specify the right host or port?"
-        ));
+        ))
+        .hint("see whether the server runs, and whether the kubeconfig says where");
     }
     Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
         "the kubeconfig says {host}; check the network, proxies and certificates on the way"

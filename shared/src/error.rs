@@ -106,6 +106,23 @@ impl Error {
         error
     }
 
+    /// What to do about a refusal of which no more is known than its reason.
+    #[must_use]
+    pub(crate) fn hint_for_reason(self) -> Self {
+        let hint = match self.0.reason.as_deref() {
+            Some("Forbidden") => "ask whoever manages this cluster for the right",
+            Some("Invalid" | "BadRequest") => {
+                "see whether a policy or a newer version of the cluster asks for more"
+            }
+            Some("NotFound") => "create what is missing, or ask for it, and run the same command again",
+            Some("TooManyRequests" | "ServiceUnavailable" | "Timeout" | "ServerTimeout") => {
+                "run the same command again when the server is less busy"
+            }
+            _ => "run the same command again; if it stays so, the server's own log says more",
+        };
+        self.hint(hint)
+    }
+
     /// What happened before a server answered, worded as kubectl words it.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
         let mut error = Self::new(message);
