@@ -130,7 +130,17 @@ Examples:
     Status(Box<StatusArgs>),
 
     /// Replace a certificate, or the root under all of them, while agents stay connected
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  # Another certificate for the server, from the root in relay-pki
+  kubectl relay-certs rotate server --context mgmt
+
+  # Another root, in three steps: this is the first
+  kubectl relay-certs rotate root --step publish \\
+    --context mgmt --remote-context 'prod-*'"
+    )]
     Rotate(Rotate),
 
     #[command(flatten)]
