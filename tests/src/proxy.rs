@@ -5,10 +5,10 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{net::TcpSocket, sync::Notify};
 
 use crate::{Cluster, authority::Authority, http::Stream};
 use server::Server;
@@ -83,6 +83,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Inner {
     requests: Vec<Request>,
+    first_write: Option<Instant>,
     connections: usize,
     fault: Option<(Fault, Strike)>,
     unreachable: Option<(Unreachable, usize)>,
@@ -111,9 +112,10 @@ impl Proxy {
     #[must_use]
     pub fn before(cluster: &Cluster) -> Self {
         let authority = Authority::new("proxy");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let address = listener.local_addr().expect("is bound");
-        listener.set_nonblocking(true).expect("can be");
+        // Bound and never listening, it keeps the port while nobody listens.
+        let keeper = bound("127.0.0.1:0".parse().expect("is an address"));
+        let address = keeper.local_addr().expect("is bound");
+        let (listening, listens) = mpsc::channel();
         let state = Arc::new(State::default());
         let server = Server::new(address, cluster, &authority, state.clone());
         thread::spawn(move || {
@@ -121,8 +123,9 @@ impl Proxy {
             // What is still served when this ends, ends with the runtime.
             runtime
                 .expect("a runtime")
-                .block_on(Arc::new(server).listen(listener));
+                .block_on(Arc::new(server).listen(keeper, &listening));
         });
+        listens.recv().expect("it starts");
         Self {
             address,
             ca_pem: authority.ca_pem(),
@@ -203,7 +206,14 @@ impl Proxy {
 
     /// The requests since the last time, in the order they came.
     pub fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.state.lock().requests)
+        let mut inner = self.state.lock();
+        inner.first_write = None;
+        std::mem::take(&mut inner.requests)
+    }
+
+    /// When the first of the [`requests`](Self::requests) came that changes anything.
+    pub fn first_write(&self) -> Option<Instant> {
+        self.state.lock().first_write
     }
 }
 
@@ -211,6 +221,13 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.lock().ended = true;
         self.state.changed.notify_one();
+    }
+}
+
+impl Request {
+    /// Whether it changes anything.
+    pub fn is_write(&self) -> bool {
+        self.method != "GET" && !self.path.ends_with("accessreviews")
     }
 }
 
@@ -223,6 +240,9 @@ impl State {
 impl Inner {
     /// Writes a request down, and says what becomes of it.
     fn take(&mut self, request: Request) -> Option<Fault> {
+        if request.is_write() {
+            self.first_write.get_or_insert_with(Instant::now);
+        }
         self.requests.push(request);
         let (fault, strike) = self.fault.as_ref()?;
         let hit = match strike {
@@ -267,4 +287,12 @@ impl Fault {
             | Self::Hang => false,
         }
     }
+}
+
+/// A socket that shares its port with others of ours.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("can be");
+    socket.bind(address).expect("the port is ours");
+    socket
 }

@@ -1,18 +1,23 @@
 //! Serves the proxy's connections, and breaks what is to be broken.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
     time::sleep,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Fault, Request, State, Unreachable, Upstream,
+    Fault, Request, State, Unreachable, Upstream, bound,
     link::link,
     message::{Answer, Asked, Renamed},
 };
@@ -49,8 +54,9 @@ impl Server {
         }
     }
 
-    pub(super) async fn listen(self: Arc<Self>, listener: std::net::TcpListener) {
-        let mut listener = Some(TcpListener::from_std(listener).expect("listens"));
+    pub(super) async fn listen(self: Arc<Self>, _keeper: TcpSocket, listening: &mpsc::Sender<()>) {
+        let mut listener = Some(self.open());
+        let _ = listening.send(());
         loop {
             let refuses = {
                 let inner = self.state.lock();
@@ -66,7 +72,7 @@ impl Server {
             }
             let open = match listener.take() {
                 Some(open) => open,
-                None => TcpListener::bind(self.address).await.expect("the port is free"),
+                None => self.open(),
             };
             tokio::select! {
                 accepted = open.accept() => {
@@ -78,6 +84,10 @@ impl Server {
             }
             listener = Some(open);
         }
+    }
+
+    fn open(&self) -> TcpListener {
+        bound(self.address).listen(1024).expect("listens")
     }
 
     /// Serves one connection to its end, however that comes.
