@@ -18,4 +18,5 @@ mod output;
 mod patience;
 mod proxy;
 mod readme;
+mod security;
 mod verifiers;
