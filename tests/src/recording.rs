@@ -41,7 +41,7 @@ pub fn svg(lines: &[(Kind, String)]) -> String {
     let width = 2.0 * MARGIN + COLUMNS as f64 * CHARACTER;
     let height = 2.0 * MARGIN + rows.len() as f64 * LINE;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.1} {height}\" width=\"{width:.1}\" \
          height=\"{height}\">\n<style>{STYLE}</style>\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#1d2230\"/>\n"
     );
