@@ -89,7 +89,7 @@ fn the_sandbox_does_the_whole_job_and_can_be_kept() {
 
 #[test]
 fn the_recording_is_of_what_the_sandbox_does() {
-    let svg = fs::read_to_string(binaries::workspace().join("docs/recording.svg")).expect("there is one");
+    let svg = fs::read_to_string(binaries::workspace().join("krew/recording.svg")).expect("there is one");
     let sandbox = Command::new(env!("CARGO_BIN_EXE_sandbox"))
         .output()
         .expect("the sandbox starts");
@@ -105,7 +105,7 @@ fn the_recording_is_of_what_the_sandbox_does() {
         let row: String = command.chars().take(recording::COLUMNS).collect();
         assert!(
             svg.contains(&format!(">{}</text>", row.trim_end())),
-            "no {row:?}; record it again: cargo run --bin sandbox -- --svg docs/recording.svg"
+            "no {row:?}; record it again: cargo run --bin sandbox -- --svg krew/recording.svg"
         );
     }
 }

@@ -2,7 +2,7 @@
 //! and two remote control planes on loopback.
 //!
 //! `cargo run --bin sandbox -- --keep` ends in a shell that reaches them;
-//! `-- --svg docs/recording.svg` draws what was shown, for the README.
+//! `-- --svg krew/recording.svg` draws what was shown, for the README.
 
 use std::{
     env, fs,
