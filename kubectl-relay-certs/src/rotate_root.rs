@@ -96,9 +96,12 @@ impl<'a> Rotation<'a> {
         if let Some(root) = &made {
             self.seen.next = Some(root.certificate().clone());
         }
-        let trusts = self.seen.take(Turn::Publish)?.trusts;
+        let outcome = self.seen.take(Turn::Publish)?;
+        if made.is_none() && self.seen.is_changed_by(&outcome) {
+            self.next.can_be_published(OffsetDateTime::now_utc())?;
+        }
         let restarts = self.fleet.restarts(self.namespace, true).await?;
-        let becomes = becomes(&self.seen, trusts, common);
+        let becomes = becomes(&self.seen, outcome.trusts, common);
         let plan = self
             .fleet
             .turn(&becomes)
@@ -227,6 +230,7 @@ impl<'a> Rotation<'a> {
             None => seen.only_root()?.clone(),
         };
         let fleet = fleet.renewed(namespace, &stays).await?;
+        let retires = seen.is_changed_by(&outcome);
         let becomes = becomes(&seen, outcome.trusts, common);
         let plan = fleet
             .turn(&becomes)
@@ -239,7 +243,10 @@ impl<'a> Rotation<'a> {
         }
         then(
             common,
-            "The old root is retired: only what comes from the new one is accepted.",
+            match retires {
+                true => "The old root is retired: only what comes from the new one is accepted.",
+                false => "Every cluster trusts the same root alone: there was no other to retire.",
+            },
         );
         Ok(ExitCode::Done)
     }
@@ -253,7 +260,9 @@ impl<'a> Rotation<'a> {
             ..
         } = self;
         let common = &args.common;
-        let becomes = becomes(&seen, seen.abort()?.trusts, common);
+        let outcome = seen.abort()?;
+        let takes_back = seen.is_changed_by(&outcome);
+        let becomes = becomes(&seen, outcome.trusts, common);
         let plan = fleet
             .turn(&becomes)
             .await?
@@ -262,8 +271,13 @@ impl<'a> Rotation<'a> {
         common.carry_out(plan).await?;
         then(
             common,
-            "No cluster trusts the new root any more. If it was made here, it is kept as\n\
-                      relay-root-next.crt and .key, and another publish takes it again.",
+            match takes_back {
+                true => {
+                    "No cluster trusts the new root any more. If it was made here, it is kept as\n\
+                     relay-root-next.crt and .key, and another publish takes it again."
+                }
+                false => "No cluster trusts a new root: there was nothing to take back.",
+            },
         );
         Ok(ExitCode::Done)
     }

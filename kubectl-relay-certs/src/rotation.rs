@@ -79,6 +79,12 @@ impl Seen {
         }
     }
 
+    /// Whether any `ca.crt` changes.
+    pub(crate) fn is_changed_by(&self, outcome: &Outcome) -> bool {
+        let trusts = self.trusts.iter().map(|trust| &trust.certificates);
+        trusts.ne(&outcome.trusts)
+    }
+
     /// What takes publishing back.
     ///
     /// # Errors
@@ -124,6 +130,16 @@ impl Seen {
                 };
                 return Err(Error::new(elsewhere).hint(
                     "give the --pki-dir that the new root was made in, or take it back with `--abort`",
+                ));
+            }
+            (None, Some(new)) if self.only_root()? == new => {
+                return Err(Error::new(format!(
+                    "the new root of the directory is the one in use already: {}",
+                    new.fingerprint()
+                ))
+                .hint(
+                    "a rotation was finished elsewhere: `--step retire` with this --pki-dir gives its \
+                     files their final names, and another rotation can begin",
                 ));
             }
             (None, Some(new)) => Pair {

@@ -7,12 +7,14 @@ use std::{
 };
 
 use relay_shared::{Error, Result};
+use time::OffsetDateTime;
 
 use crate::{
     chain::Chain,
     directory::{self, RootKey},
     key::{PrivateKey, StoredKey},
     secrets::Role,
+    soundness,
 };
 
 const HINT: &str = "mend it, move it away, or choose another --pki-dir";
@@ -24,6 +26,33 @@ pub(crate) struct Successor {
     pub(crate) key: Option<StoredKey>,
     /// The key's file's name.
     pub(crate) key_place: String,
+}
+
+impl Successor {
+    /// Makes sure that a new root can be published: that it is one, and that its key is
+    /// here. Nothing could be issued from another, and every cluster would trust it.
+    ///
+    /// # Errors
+    /// If it is not sound, or without its key.
+    pub(crate) fn can_be_published(&self, now: OffsetDateTime) -> Result<()> {
+        let Some(root) = self.chain.as_ref().map(Chain::leaf) else {
+            return Ok(());
+        };
+        let key = match &self.key {
+            Some(StoredKey::Plain(key)) => Some(key),
+            Some(StoredKey::Encrypted(_)) | None => None,
+        };
+        let findings = soundness::of_bundle(std::slice::from_ref(root), key, now);
+        let defect = match findings.error() {
+            Some(defect) => defect,
+            None if !root.is_root() => "is not signed by itself",
+            None if self.key.is_none() => "is there and its key is not",
+            None => return Ok(()),
+        };
+        let certificate = Path::new(&self.key_place).with_extension("crt");
+        Err(Error::new(format!("{} {defect}", certificate.display()))
+            .hint("mend it, or move what there is of relay-root-next away to have a new root made"))
+    }
 }
 
 /// Reads a role's successor; where there is none, it holds nothing.

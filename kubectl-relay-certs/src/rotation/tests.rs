@@ -93,6 +93,11 @@ fn every_turn_has_its_time() {
     );
     check(
         publish,
+        ("b b", 'b', 'b', Some('b')),
+        "error: is the one in use already",
+    );
+    check(
+        publish,
         ("ab b ab", 'b', 'b', Some('b')),
         "error: place 1 does not trust the old root any more",
     );

@@ -223,6 +223,42 @@ fn steps_can_be_repeated_and_have_their_order() {
 }
 
 #[test]
+fn only_a_root_that_can_issue_is_published() {
+    let mesh = Mesh::rotatable();
+    mesh.root("--abort").success().complains("nothing to take back");
+    mesh.root("--step retire")
+        .success()
+        .complains("there was no other to retire");
+    mesh.root("--step publish").success();
+    mesh.root("--abort").success().complains("any more");
+    let before = mesh.state();
+    let put = |kind: &str, from: &str| {
+        let from = mesh.path(format!("relay-pki/{from}.{kind}"));
+        fs::copy(from, mesh.path(format!("relay-pki/relay-root-next.{kind}"))).expect("it is ours");
+    };
+    let refused = |what: &str| {
+        mesh.root("--step publish").exits(1).complains(what);
+        assert_eq!(mesh.state(), before);
+    };
+    put("key", "relay-root");
+    refused("relay-root-next.crt does not belong to its key");
+    fs::remove_file(mesh.path("relay-pki/relay-root-next.key")).expect("it is ours");
+    refused("relay-root-next.crt is there and its key is not");
+    for kind in ["crt", "key"] {
+        put(kind, "relay-tls-signing");
+    }
+    refused("relay-root-next.crt is not signed by itself");
+    for kind in ["crt", "key"] {
+        put(kind, "relay-server-tls");
+    }
+    refused("relay-root-next.crt is not a certificate authority");
+    for kind in ["crt", "key"] {
+        put(kind, "relay-root");
+    }
+    refused("the new root of the directory is the one in use already");
+}
+
+#[test]
 fn pods_have_to_be_restarted_and_agents_renewed() {
     let mesh = Mesh::rotatable();
     let pod = |app: &str, started: &str| {
