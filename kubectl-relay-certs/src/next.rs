@@ -66,7 +66,7 @@ pub(crate) fn values(host: &RelayHost, names: &SecretNames) -> Vec<Values> {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
@@ -89,9 +89,13 @@ pub(crate) fn steps(
         true => ("register", "--kubecontext"),
         false => ("register enterprise", "--mgmt-context"),
     };
+    let namespace = match host.namespace() {
+        relay::NAMESPACE => String::new(),
+        other => format!(" --namespace {other}"),
+    };
     let mut text = format!(
         "Find the address, and register each cluster under a name of its own:\n  \
-         ADDRESS=$(kubectl relay-address --context {management})\n  \
+         ADDRESS=$(kubectl relay-address --context {management}{namespace})\n  \
          meshctl cluster {command} {context} {management} \\\n    \
          --remote-context {remote} --relay-server-address $ADDRESS {remote}\n"
     );
@@ -115,6 +119,22 @@ pub(crate) fn steps(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_is_asked_for_where_the_service_is() {
+        #[track_caller]
+        fn check(namespace: &str, want: &str) {
+            let host = RelayHost::new("enterprise-networking", namespace);
+            let steps = steps(&host, &SecretNames::default(), "mgmt", Some("my east")).expect("is YAML");
+            assert!(steps.contains(want), "{steps}");
+            assert!(steps.contains("--remote-context 'my east'"), "{steps}");
+        }
+        check("gloo-mesh", "$(kubectl relay-address --context mgmt)\n");
+        check(
+            "mesh",
+            "$(kubectl relay-address --context mgmt --namespace mesh)\n",
+        );
+    }
 
     #[test]
     fn values_are_those_of_the_generation() {

@@ -8,6 +8,8 @@ use k8s_openapi::{
 };
 use relay_shared::{Result, cluster::Cluster, relay};
 
+use crate::next::quoted;
+
 /// The relay's two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -30,6 +32,7 @@ impl Peer {
     pub(crate) fn restart(self, service: &str, namespace: &str, context: &str) -> String {
         let generation = usize::from(service == relay::SERVICES[1]);
         let name = self.names()[generation];
+        let context = quoted(context);
         format!("kubectl --context {context} -n {namespace} rollout restart deployment/{name}")
     }
 

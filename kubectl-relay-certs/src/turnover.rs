@@ -10,6 +10,7 @@ use crate::{
     certificate::Certificate,
     fleet::{Fleet, Kind, Member, Slot},
     issue::{Server, Signing},
+    next::quoted,
     restarts::{Peer, is_before},
     secrets::{self, Contents, Live, Role},
 };
@@ -107,11 +108,12 @@ impl Fleet<Member> {
             if stale {
                 let service = relay::SERVICES[0];
                 let restart = Peer::Agent.restart(service, namespace, context);
+                let quoted = quoted(context);
                 return Err(Error::new("the agent's certificate does not come from the new root")
                     .context(context)
                     .object(&object)
                     .hint(format!(
-                        "have it renewed: kubectl --context {context} -n {namespace} delete {} && {restart}",
+                        "have it renewed: kubectl --context {quoted} -n {namespace} delete {} && {restart}",
                         object.path()
                     )));
             }

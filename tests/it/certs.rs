@@ -265,11 +265,12 @@ fn places_the_pages_secrets_and_a_second_run_changes_nothing() {
     first
         .complains(&summary)
         .complains("The root's key is relay-pki/relay-root.key.\n")
-        .complains(
-            "  ADDRESS=$(kubectl relay-address --context mgmt)\n  \
+        .complains(&format!(
+            "  ADDRESS=$(kubectl relay-address --context mgmt --namespace {})\n  \
              meshctl cluster register enterprise --mgmt-context mgmt \\\n    \
              --remote-context east --relay-server-address $ADDRESS east\n",
-        );
+            mesh.namespace
+        ));
     assert!(!first.stderr.contains("Nothing changed"), "{first}");
     assert!(!first.stderr.contains("can be read by others"), "{first}");
 
