@@ -140,8 +140,17 @@ fn choose<'a>(wanted: &[String], sources: &[&'a Kubeconfig]) -> Result<Vec<Chose
             .collect::<Result<Vec<_>>>()?,
         wanted => {
             let mut found = Vec::new();
-            for word in wanted.iter().flat_map(|list| words(list, sources)) {
-                found.extend(matches(word, sources)?);
+            for list in wanted {
+                let words = words(list, sources);
+                // As from a variable that is not set: fewer clusters than were meant.
+                if words.is_empty() {
+                    return Err(Error::usage(format!(
+                        "--remote-context {list:?} names no context"
+                    )));
+                }
+                for word in words {
+                    found.extend(matches(word, sources)?);
+                }
             }
             found
         }
@@ -354,6 +363,9 @@ contexts:
             &["prod-[*"],
             "error: \"prod-[*\" is not a pattern: invalid range pattern",
         );
+
+        check(&["mgmt", ""], "error: --remote-context \"\" names no context");
+        check(&[" ,"], "error: --remote-context \" ,\" names no context");
 
         assert_eq!(choose(&[], &sources[..1]).expect("is nothing"), []);
         let current = choose(&[], &sources[..2]).expect("has a current context");
