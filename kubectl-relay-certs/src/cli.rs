@@ -28,7 +28,7 @@ use crate::{
     version,
     after_help = "\
 Examples:
-  # Make the certificates, and place them in a management cluster and two remotes
+  # Make the certificates, and place them in the management cluster and remotes
   kubectl relay-certs init --context mgmt --remote-context east,west
 
   # Does every cluster trust the same root, and for how long?
@@ -70,7 +70,8 @@ Examples:
     --san relay.example.com --encrypt-root-key
 
   # From your own CA
-  kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt --ca-key ca.key")]
+  kubectl relay-certs generate --pki-dir relay-pki --ca-cert ca.crt \\
+    --ca-key ca.key")]
     Generate(Box<GenerateArgs>),
 
     /// Ask an outside CA for the server's and the signing certificate

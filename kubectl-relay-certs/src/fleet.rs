@@ -296,9 +296,10 @@ impl Fleet<Member> {
         let missing = token.filter(|slot| slot.live.is_none() && !identity_token);
         let missing = missing.map(|slot| {
             format!(
-                "{} does not exist. Gloo Mesh's chart makes it only with selfSigned=true: \
-                 otherwise add --identity-token",
-                slot.object
+                "{} in context {:?} does not exist.\n\
+                 Gloo Mesh's chart makes it only with selfSigned=true: otherwise add --identity-token",
+                slot.object,
+                self.management.cluster.context()
             )
         });
         open.chain(missing).collect()

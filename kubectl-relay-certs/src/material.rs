@@ -118,8 +118,12 @@ pub(crate) fn decide(
     if let Some((place, trusted)) = &known {
         let findings = soundness::of_trusted(trusted, now);
         if let Some(defect) = findings.error() {
-            return Err(Error::new(format!("the root certificate of {place} {defect}"))
-                .hint("no agent can trust it; start over with a new root in all clusters"));
+            return Err(
+                Error::new(format!("the root certificate of {place} {defect}")).hint(match adopted {
+                    true => "give another one, or move it away to have a new root made",
+                    false => "no agent can trust it; start over with a new root in all clusters",
+                }),
+            );
         }
         if let Some(what) = contradiction(&choices, trusted) {
             return Err(contradicted(place, &what));

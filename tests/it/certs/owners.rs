@@ -133,7 +133,10 @@ fn secrets_have_the_names_that_the_relay_is_told() {
 #[test]
 fn the_identity_token_is_the_same_everywhere() {
     let mesh = Mesh::new();
-    let missing = format!("secret {}/{TOKEN} does not exist.", mesh.namespace);
+    let missing = format!(
+        "secret {}/{TOKEN} in context \"mgmt\" does not exist.\n",
+        mesh.namespace
+    );
     let without = mesh.init("--remote-context east");
     without
         .success()
