@@ -139,7 +139,7 @@ pub(crate) struct RootArgs {
     #[arg(long)]
     pub(crate) only_these: bool,
 
-    /// Keep the key of the new root behind a password
+    /// Keep the key of the new root behind a password, as is done if the old one's is
     #[arg(long)]
     pub(crate) encrypt_root_key: bool,
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::{
     certificate::Certificate,
     chain::Chain,
-    directory::{Pair, RootKey},
+    directory::{self, Pair, RootKey},
     fleet::{Fleet, Member},
     issue::{Authority, Names, Server, Signing},
     key::{Algorithm, PrivateKey, StoredKey},
@@ -110,7 +110,8 @@ impl<'a> Rotation<'a> {
             .0;
         if let Some(root) = made.filter(|_| common.writes()) {
             let chain = Chain::new(root.certificate().clone(), Vec::new());
-            let kept = self.args.password.kept(self.args.encrypt_root_key)?;
+            let encrypts = self.args.encrypt_root_key || is_encrypted(&common.pki_dir);
+            let kept = self.args.password.kept(encrypts)?;
             successors::write(&common.pki_dir, Role::Root, &chain, root.key(), &kept)?;
         }
         common.carry_out(plan).await?;
@@ -350,6 +351,12 @@ fn authority(args: &RootArgs, next: Successor, root: &Certificate) -> Result<Aut
         ))
         .hint("give the --pki-dir that it was published from")
     })
+}
+
+/// Whether the key of the root in use is behind a password.
+fn is_encrypted(directory: &Path) -> bool {
+    let key = directory::read_key(&directory::key_path(directory, Role::Root), "");
+    matches!(key, Ok(Some(StoredKey::Encrypted(_))))
 }
 
 fn opened(args: &RootArgs, key: StoredKey, place: &str) -> Result<PrivateKey> {

@@ -223,6 +223,25 @@ fn steps_can_be_repeated_and_have_their_order() {
 }
 
 #[test]
+fn a_root_behind_a_password_is_followed_by_another() {
+    let mesh = Mesh::new();
+    mesh.shell.write("password", "a word\n");
+    let password = "--ca-key-password-file password";
+    mesh.init(&format!(
+        "{REMOTES} --key-algorithm ecdsa-p256 --encrypt-root-key {password}"
+    ))
+    .success();
+    mesh.root("--step publish")
+        .exits(1)
+        .complains("a password is needed");
+    assert_eq!(mesh.trusts(), [1; 5]);
+    mesh.root(&format!("--step publish {password}")).success();
+    let key = mesh.read("relay-pki/relay-root-next.key");
+    assert!(key.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+    mesh.root(&format!("--step issue {password}")).success();
+}
+
+#[test]
 fn only_a_root_that_can_issue_is_published() {
     let mesh = Mesh::rotatable();
     mesh.root("--abort").success().complains("nothing to take back");
