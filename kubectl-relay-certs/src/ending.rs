@@ -96,8 +96,10 @@ impl Ending<'_> {
         terminal::story(&summary(self.args, &self.material));
         let next = next::steps(&self.host, &self.args.names, management, contexts.next())?;
         terminal::story(&next);
-        if !self.changed {
-            terminal::story("Nothing changed: every cluster holds what it should.");
+        match (self.changed, self.left_out.is_empty()) {
+            (true, _) => {}
+            (false, true) => terminal::story("Nothing changed: every cluster holds what it should."),
+            (false, false) => terminal::story("Nothing changed."),
         }
         Ok(())
     }
