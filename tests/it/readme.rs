@@ -6,17 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use relay_tests::{ControlPlane, Shell, binaries, fixtures, recording};
-
-/// Every line of every `sh` block.
-pub(crate) fn commands() -> Vec<String> {
-    let readme = fs::read_to_string(binaries::workspace().join("README.md")).expect("there is a README");
-    let blocks = readme.split("```sh\n").skip(1);
-    blocks
-        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
-        .map(str::to_owned)
-        .collect()
-}
+use relay_tests::{ControlPlane, Shell, binaries, fixtures, readme, recording};
 
 #[test]
 fn its_commands_work_in_the_order_they_are_shown() {
@@ -40,8 +30,8 @@ fn its_commands_work_in_the_order_they_are_shown() {
     fixtures::create(&shell, "mgmt", &gateway);
 
     let mut ran = 0;
-    for command in commands() {
-        // Those about krew are run where its archives are packed, in `krew`.
+    for command in readme::commands() {
+        // Those about krew are run where its archives are packed, in `tests/packaging`.
         if command.starts_with("cargo ") || command == ".ci/run" || command.contains("krew") {
             continue;
         }

@@ -15,6 +15,7 @@
 //! - [`recorder`] writes down what arrives at a server or a proxy;
 //! - [`proxy`] stands between a plugin and a real server, counts, delays and breaks;
 //! - [`krew`] packs the plugins, and installs them as their users do;
+//! - [`readme`] are the commands that the README shows;
 //! - [`recording`] draws what was shown, for the README.
 //!
 //! A test starts with a shell and a namespace of its own:
@@ -41,6 +42,7 @@ pub mod leash;
 pub mod network;
 pub mod plugin;
 pub mod proxy;
+pub mod readme;
 pub mod recorder;
 pub mod recording;
 pub mod relay;

@@ -1,4 +1,5 @@
-//! The packager's archives, judged by krew's own programs.
+//! The packager's archives, judged by krew's own programs. A command of its own, as
+//! packing takes both cores for many minutes: `cargo test -p relay-tests --test packaging`.
 
 use std::{
     fs,
@@ -6,12 +7,7 @@ use std::{
     process::Command,
 };
 
-use relay_tests::{
-    ControlPlane, Shell, Transcript,
-    binaries::{self, Tool},
-    fixtures, krew,
-    plugin::PLUGINS,
-};
+use relay_tests::{ControlPlane, Shell, Transcript, binaries::Tool, fixtures, krew, plugin::PLUGINS, readme};
 use tempfile::TempDir;
 
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -371,7 +367,7 @@ fn the_readmes_commands_about_krew_work_in_the_order_they_are_shown() {
     std::os::unix::fs::symlink(krew::packed(), shell.home().join("dist")).expect("is ours");
     let index = publish(&shell, directory.path());
     let mut ran = 0;
-    for command in crate::readme::commands() {
+    for command in readme::commands() {
         let is_ours = command.contains("krew") && !command.starts_with("cargo ");
         if !is_ours {
             continue;
@@ -393,33 +389,4 @@ fn the_readmes_commands_about_krew_work_in_the_order_they_are_shown() {
         .kubectl(&["__complete", "relay-certs", "in"])
         .success()
         .prints("init");
-}
-
-#[test]
-fn workflows_are_sound() {
-    let workflows = binaries::workspace().join(".github/workflows");
-    let names = files(&workflows);
-    assert_eq!(names, ["ci.yml", "release.yml"]);
-    let actionlint = Tool::Actionlint.path().expect("is built");
-    let check = |content: &str, name: &str| {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(name);
-        fs::write(&path, content).expect("is ours");
-        let output = Command::new(actionlint)
-            .arg("-no-color")
-            .arg(&path)
-            .output()
-            .expect("runs");
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
-    };
-    for name in names {
-        let content = fs::read_to_string(workflows.join(&name)).expect("is there");
-        let (passes, complaints) = check(&content, &name);
-        assert!(passes, "{complaints}");
-        let (passes, complaints) = check(&content.replacen("runs-on:", "run-on:", 1), &name);
-        assert!(!passes && complaints.contains("run-on"), "{complaints}");
-    }
 }
