@@ -101,7 +101,9 @@ pub(crate) fn of_nodes(
         if let Some((rank, address)) = best_address(node, service, node_port, preferences) {
             let field = format!("node {name} {}", address.type_);
             let result = preferences.address(&address.address, node_port);
-            ranked.push(((result.is_err(), !runs_pod, rank), (field, result)));
+            // What does not answer itself comes after all that do.
+            let foreign = !serves_family(service, &address.address);
+            ranked.push(((result.is_err(), foreign, !runs_pod, rank), (field, result)));
         }
     }
     // Stable: among equals, nodes stay in the order the API server lists them.

@@ -583,6 +583,22 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_the_services_family_comes_before_any_other() {
+        let service = node_port(json!({ "ipFamilies": ["IPv4"] }));
+        let nodes = [
+            node("a", true, &[("ExternalIP", "2001:db8::1")]),
+            node("b", true, &[("InternalIP", "10.0.0.2")]),
+        ];
+        let want = [
+            "node b InternalIP 10.0.0.2:30443",
+            "node a ExternalIP [2001:db8::1]:30443",
+        ];
+        for pods in [&[][..], &[pod("a", true)]] {
+            assert_eq!(found(service.clone(), "https", &nodes, pods), want);
+        }
+    }
+
+    #[test]
     fn odd_contents_never_panic() {
         let huge: Vec<_> = (0..20_000)
             .map(|i| json!({ "ip": format!("10.{}.{}.1", i / 256, i % 256), "hostname": "\u{1b}]0;x\u{7}" }))
