@@ -57,6 +57,8 @@ struct Parts {
     context: Option<String>,
     object: Option<String>,
     hint: Option<String>,
+    /// What is said where nobody knows better.
+    general_hint: Option<&'static str>,
     causes: Vec<Error>,
 }
 
@@ -71,6 +73,7 @@ impl Error {
             context: None,
             object: None,
             hint: None,
+            general_hint: None,
             causes: Vec::new(),
         }))
     }
@@ -108,7 +111,7 @@ impl Error {
 
     /// What to do about a refusal of which no more is known than its reason.
     #[must_use]
-    pub(crate) fn hint_for_reason(self) -> Self {
+    pub(crate) fn hint_for_reason(mut self) -> Self {
         let hint = match self.0.reason.as_deref() {
             Some("Forbidden") => "ask whoever manages this cluster for the right",
             Some("Invalid" | "BadRequest") => {
@@ -120,7 +123,8 @@ impl Error {
             }
             _ => "run the same command again; if it stays so, the server's own log says more",
         };
-        self.hint(hint)
+        self.0.general_hint.get_or_insert(hint);
+        self
     }
 
     /// What happened before a server answered, worded as kubectl words it.
@@ -198,7 +202,7 @@ impl Error {
             out.push('\n');
             cause.render(out, &format!("{indent}  "));
         }
-        if let Some(hint) = &self.0.hint {
+        if let Some(hint) = self.0.hint.as_deref().or(self.0.general_hint) {
             let hint = terminal::printable(hint).replace('\n', &format!("\n{indent}        "));
             let _ = write!(out, "\n{indent}  hint: {hint}");
         }
