@@ -152,8 +152,11 @@ fn node_ports(shell: &Shell) {
         { "type": "ExternalIP", "address": "203.0.113.4" },
     ]));
     prints(&address(), "203.0.113.4:30443");
+    // The Service listens on IPv4 alone: an address of another family is the last resort.
     addresses(json!([{ "type": "ExternalIP", "address": "2001:db8::4" }]));
-    prints(&address(), "[2001:db8::4]:30443");
+    prints(&address(), "203.0.113.1:30443");
+    let v6 = shell.kubectl(&["relay-address", "--ip-family", "ipv6"]);
+    prints(&v6, "[2001:db8::4]:30443");
 
     fixtures::grant(shell, "alone", "istio-system", "dev", "get,list", "services,pods");
     fails(
