@@ -201,8 +201,8 @@ fn waiting_for(observation: &Observation) -> Option<String> {
 
 async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<Observation> {
     let named = lookup.service.as_deref();
-    // A gateway that is named needs neither the Service nor its host.
-    let is_needed = lookup.via != Via::Istio || (lookup.ingress.is_none() && lookup.host.is_none());
+    // Also a gateway that is named is asked for the relay's host, which the Service's name says.
+    let is_needed = lookup.via != Via::Istio || lookup.host.is_none();
     let mut refused = None;
     let found = match is_needed {
         true => match read_relay_service(reading, &lookup.namespace, named).await {

@@ -1,6 +1,6 @@
 //! Reads the gateways that lead to the relay server: Istio's and Gateway API's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -81,16 +81,19 @@ async fn discover(reading: &Reading<'_>, lookup: &Lookup, host: &str) -> Result<
         return Ok(Vec::new());
     };
     let gateways = reading.list_dynamic(kind).await?;
-    let passages = istio::passages(kind, &gateways, host);
+    let mut passages = istio::passages(kind, &gateways, host);
+    // What several servers of the same gateways share is read once.
+    let mut known = HashSet::new();
+    passages.retain(|passage| known.insert((passage.selector.clone(), passage.port)));
     let found = passages
         .iter()
         .map(|passage| services_of(reading, lookup, passage));
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for candidate in try_join_all(found).await?.into_iter().flatten() {
-        if !candidates.contains(&candidate) {
-            candidates.push(candidate);
-        }
-    }
+    let mut candidates: Vec<Candidate> = try_join_all(found).await?.into_iter().flatten().collect();
+    let mut known = HashSet::new();
+    candidates.retain(|candidate| {
+        let result = candidate.result.clone().map_err(|reason| reason.state);
+        known.insert((candidate.object.to_string(), candidate.field.clone(), result))
+    });
     Ok(candidates)
 }
 
