@@ -388,7 +388,8 @@ fn a_certificate_that_ends_is_due_and_then_wrong() {
     ));
     let flags = ["-alpn", "h2", "-verify", "1"];
     let server = OpenSsl::serve(&site, &site.shell.home().join("ending"), &flags);
-    ends(&site.check(&json), 4, "expiry", "due", ", in 19 days");
+    // 19 days and so many hours, or 20 within the second that it was made in.
+    ends(&site.check(&json), 4, "expiry", "due", "it expires on ");
     drop(server);
     let expired = site.root.expired_server(&[&site.host()]);
     let directory = site.identity("expired", &expired, &site.root);
