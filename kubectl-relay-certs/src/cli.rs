@@ -351,9 +351,7 @@ impl SecretNames {
             Role::Signing => &self.signing_secret,
         }
     }
-}
 
-impl SecretNames {
     /// Makes sure that no two Secrets are one.
     ///
     /// # Errors
