@@ -1,12 +1,12 @@
 //! One cluster: a context's name, a client, and requests whose errors say which
 //! object in which context they are about.
 
-use std::{fmt, io, time::Duration};
+use std::fmt;
 
 use futures::{Stream, StreamExt as _, future::try_join_all};
 use http::Request as HttpRequest;
 use k8s_openapi::{
-    ClusterResourceScope, NamespaceResourceScope,
+    ClusterResourceScope,
     apimachinery::pkg::{
         apis::meta::v1::{APIGroup, APIResourceList},
         version::Info,
@@ -19,7 +19,7 @@ use kube::{
         ApiResource, DeleteParams, DynamicObject, GetParams, ListParams, ObjectList, Patch, PatchParams,
         PostParams, Preconditions, ValidationDirective, WatchEvent, WatchParams,
     },
-    core::{Request, Status},
+    core::Request,
 };
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -27,13 +27,18 @@ use serde_json::Value;
 use crate::{
     args::ClusterArgs,
     client,
-    credentials::Failure,
     error::{Error, Result},
+    failure::{self, root_cause, try_again_after, worded},
     kubeconfig::Kubeconfig,
     manifest::Manifest,
     overrides::Overrides,
-    proxy, terminal,
+    terminal,
 };
+
+pub use crate::object_ref::ObjectRef;
+
+/// How often a request is sent before its refusal is an error.
+const ATTEMPTS: u32 = 4;
 
 /// A cluster that requests can be sent to.
 #[derive(Clone)]
@@ -61,14 +66,6 @@ pub enum Conflicts {
     Refused,
     /// Set it, and take it from its manager: somebody asked for that.
     Overridden,
-}
-
-/// Names one object: its kind, its namespace if it has one, its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectRef {
-    resource: ApiResource,
-    namespace: Option<String>,
-    name: String,
 }
 
 impl Cluster {
@@ -133,13 +130,13 @@ impl Cluster {
 
     /// Reads an object; `None` where it, or its namespace, does not exist.
     pub async fn get<K: DeserializeOwned>(&self, object: &ObjectRef) -> Result<Option<K>> {
-        let request = object.request().get(&object.name, &GetParams::default());
+        let request = object.request().get(object.name(), &GetParams::default());
         match self.send(request).await {
             Ok(found) => Ok(Some(found)),
             Err(kube::Error::Api(status)) if status.code == 404 => match status.details {
                 // Only for a kind that it serves does the server name what is missing.
                 Some(details) if !details.name.is_empty() => Ok(None),
-                _ => Err(self.unknown_resource(&object.resource).object(object)),
+                _ => Err(self.unknown_resource(object.resource()).object(object)),
             },
             Err(e) => Err(self.error(e).object(object)),
         }
@@ -281,7 +278,7 @@ impl Cluster {
             field_manager: Some(writer.manager.to_owned()),
             ..Default::default()
         };
-        let request = object.request().patch(&object.name, &params, &Patch::Merge(()));
+        let request = object.request().patch(object.name(), &params, &Patch::Merge(()));
         let request = request.map(|r| r.map(|_| manifest.to_json()));
         self.write(object, request).await
     }
@@ -301,7 +298,7 @@ impl Cluster {
             field_manager: Some(writer.manager.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
         };
-        let request = object.request().patch(&object.name, &params, &Patch::Apply(()));
+        let request = object.request().patch(object.name(), &params, &Patch::Apply(()));
         let request = request.map(|r| r.map(|_| manifest.to_json()));
         self.write(object, request).await
     }
@@ -319,7 +316,7 @@ impl Cluster {
             preconditions: Some(preconditions.clone()),
             ..Default::default()
         };
-        let request = object.request().delete(&object.name, &params);
+        let request = object.request().delete(object.name(), &params);
         match self.send::<IgnoredAny>(request).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             answer => answer.map(|_| ()).map_err(|e| self.error(e).object(object)),
@@ -364,60 +361,11 @@ impl Cluster {
     }
 
     fn unknown_resource(&self, resource: &ApiResource) -> Error {
-        let ApiResource {
-            plural, api_version, ..
-        } = resource;
-        let error = Error::new(format!(
-            "the server doesn't have a resource type {plural:?} in {api_version:?}"
-        ))
-        .context(&self.context);
-        // Every API server has these.
-        match resource.group.is_empty() {
-            true => error.hint(format!(
-                "the kubeconfig says {}; see whether something else answers there",
-                self.server
-            )),
-            false => error,
-        }
+        failure::unknown_resource(resource, &self.server).context(&self.context)
     }
 
     fn error(&self, error: kube::Error) -> Error {
-        let error = match error {
-            kube::Error::Api(status) => kube::Error::Api(Box::new(worded(*status))),
-            error => error,
-        };
-        let error = match error {
-            kube::Error::Api(status) if status.reason == "Conflict" => {
-                // Only where fields of other managers are at stake are there causes.
-                let owned = status
-                    .details
-                    .as_ref()
-                    .is_some_and(|details| !details.causes.is_empty());
-                let hint = match owned {
-                    true => "leave it to whoever that is, or take these fields over with --force-conflicts",
-                    false => "someone else changed it just now: run the same command again",
-                };
-                Error::from_server(&status.reason, status.message).hint(hint)
-            }
-            kube::Error::Api(status) if status.reason == "AlreadyExists" => {
-                Error::from_server(&status.reason, status.message)
-                    .hint("somebody made it since it was looked for: run again to see what it holds")
-            }
-            kube::Error::Api(status) => Error::from_server(&status.reason, status.message).hint_for_reason(),
-            // What is wrong in particular might repeat a part of a Secret.
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Error::new(
-                "cannot read what the server answered: it is not what an API server says",
-            )
-            .hint(format!(
-                "the kubeconfig says {}; see whether something else answers there",
-                self.server
-            )),
-            error => match chain(&error).find_map(|e| e.downcast_ref::<Failure>()) {
-                Some(failure) => failure.to_error(),
-                None => unreachable_server(&error, &self.server),
-            },
-        };
-        error.context(&self.context)
+        failure::explain(error, &self.server).context(&self.context)
     }
 }
 
@@ -428,189 +376,4 @@ impl fmt::Debug for Cluster {
             .field("server", &self.server)
             .finish_non_exhaustive()
     }
-}
-
-impl ObjectRef {
-    /// An object in a namespace, of a kind that is known at compile time.
-    pub fn new<K>(namespace: &str, name: &str) -> Self
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Self::dynamic(ApiResource::erase::<K>(&()), namespace, name)
-    }
-
-    /// An object of a kind that has no namespace.
-    pub fn cluster_wide<K>(name: &str) -> Self
-    where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
-    {
-        Self {
-            resource: ApiResource::erase::<K>(&()),
-            namespace: None,
-            name: name.to_owned(),
-        }
-    }
-
-    /// A namespaced object of a kind that only its cluster knows.
-    pub fn dynamic(resource: ApiResource, namespace: &str, name: &str) -> Self {
-        Self {
-            resource,
-            namespace: Some(namespace.to_owned()),
-            name: name.to_owned(),
-        }
-    }
-
-    /// The object of a kind that a document is of, as far as it says.
-    pub fn of(resource: &ApiResource, document: &Value) -> Self {
-        let text = |key: &str| document["metadata"][key].as_str().unwrap_or_default();
-        Self::dynamic(resource.clone(), text("namespace"), text("name"))
-    }
-
-    /// The kind of the object.
-    pub fn resource(&self) -> &ApiResource {
-        &self.resource
-    }
-
-    /// Whether it is a namespace.
-    pub fn is_namespace(&self) -> bool {
-        self.resource.kind == "Namespace" && self.resource.group.is_empty()
-    }
-
-    /// The name of the object, without its namespace.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The namespace of the object, if its kind has one.
-    pub fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref()
-    }
-
-    /// `secret/NAME` or `gateway.networking.istio.io/NAME`, as kubectl reports it.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.kind(), self.name)
-    }
-
-    fn kind(&self) -> String {
-        let kind = self.resource.kind.to_ascii_lowercase();
-        match self.resource.group.as_str() {
-            "" => kind,
-            group => format!("{kind}.{group}"),
-        }
-    }
-
-    fn request(&self) -> Request {
-        Request::new(DynamicObject::url_path(&self.resource, self.namespace.as_deref()))
-    }
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.resource.kind.to_ascii_lowercase();
-        match &self.namespace {
-            Some(namespace) => write!(f, "{kind} {namespace}/{}", self.name),
-            None => write!(f, "{kind} {}", self.name),
-        }
-    }
-}
-
-/// How often a request is sent before its refusal is an error.
-const ATTEMPTS: u32 = 4;
-
-/// How long to wait before a request is sent again, if that may help: a busy
-/// server has not looked at it (429), or only reads are at stake.
-fn try_again_after(status: &Status, method: &http::Method) -> Option<Duration> {
-    let busy = status.code == 429 || (matches!(status.code, 503 | 504) && method == http::Method::GET);
-    let asked = status
-        .details
-        .as_ref()
-        .map_or(0, |details| details.retry_after_seconds);
-    busy.then(|| Duration::from_secs(u64::from(asked).clamp(1, 10)))
-}
-
-/// What an answer without a `Status` means, which may come from a proxy on the way:
-/// apimachinery's `NewGenericServerResponse`, whose words these are.
-fn worded(mut status: Status) -> Status {
-    if status.reason != "Failed to parse error data" {
-        return status;
-    }
-    let said = std::mem::take(&mut status.message);
-    let (reason, message) = match status.code {
-        401 => (
-            "Unauthorized",
-            "the server has asked for the client to provide credentials".to_owned(),
-        ),
-        403 => ("Forbidden", said),
-        404 => (
-            "NotFound",
-            "the server could not find the requested resource".to_owned(),
-        ),
-        429 => (
-            "TooManyRequests",
-            "the server has received too many requests and has asked us to try again later".to_owned(),
-        ),
-        503 => (
-            "ServiceUnavailable",
-            "the server is currently unable to handle the request".to_owned(),
-        ),
-        504 => (
-            "Timeout",
-            "the server was unable to return a response in the time allotted, but may still be \
-             processing the request"
-                .to_owned(),
-        ),
-        500.. => (
-            "InternalError",
-            format!("an error on the server ({said:?}) has prevented the request from succeeding"),
-        ),
-        code => (
-            "",
-            format!("the server responded with the status code {code} but did not return more information"),
-        ),
-    };
-    Status {
-        reason: reason.to_owned(),
-        message,
-        ..status
-    }
-}
-
-/// What is at the bottom of a chain of errors, each of which repeats the next.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-/// An error, what caused it, what caused that, and so on.
-fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |e| e.source())
-}
-
-/// Says in kubectl's words why there was no answer.
-fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -> Error {
-    if let Some(failure) = chain(error).find_map(|e| e.downcast_ref::<proxy::Failure>()) {
-        return Error::unreachable(format!("Unable to connect to the server: {failure}")).hint(
-            "`proxy-url` of the cluster in the kubeconfig names the proxy, or else $HTTPS_PROXY; \
-             $NO_PROXY lists what is reached without it",
-        );
-    }
-    let url = server.parse::<http::Uri>().ok();
-    let host = url.as_ref().and_then(http::Uri::authority);
-    // Without the password that some URLs hold.
-    let host = host.map_or("", |host| host.as_str().rsplit('@').next().unwrap_or_default());
-    let mut causes = chain(error).filter_map(|e| e.downcast_ref::<io::Error>());
-    if causes.any(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        return Error::unreachable(format!(
-            "The connection to the server {host} was refused - did you specify the right host or port?"
-        ))
-        .hint("see whether the server runs, and whether the kubeconfig says where");
-    }
-    Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
-        "the kubeconfig says {host}; check the network, proxies and certificates on the way"
-    ))
 }

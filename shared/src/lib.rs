@@ -50,9 +50,11 @@ mod completion;
 mod credentials;
 mod deadline;
 mod exec_credential;
+mod failure;
 mod gateways;
 mod interrupt;
 mod jsonpath_parse;
+mod object_ref;
 mod plugin_policy;
 mod proxy;
 
