@@ -5,12 +5,15 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use rcgen::SanType;
-use relay_shared::{Error, Result, relay::RelayHost};
+use relay_shared::{
+    Error, Result,
+    certificate::{Certificate, KeyKind},
+    relay::RelayHost,
+};
 use time::Duration;
 
 use crate::{
-    certificate::{Certificate, KeyKind},
-    issue::{LIFETIME, Names},
+    issue::{LIFETIME, Names, alternatives},
     key::{Algorithm, Bits},
     secrets::Role,
 };
@@ -168,7 +171,7 @@ impl Choices {
         if role != Role::Server {
             return None;
         }
-        let names = certificate.alternatives();
+        let names = alternatives(certificate);
         if let Some(missing) = self.args.request.names.iter().find(|name| !names.contains(name)) {
             let missing = shown(missing);
             return Some(format!("is not for {missing}, and --san {missing} was asked for"));

@@ -7,13 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_shared::{Error, Result};
+use relay_shared::{Error, Result, certificate::Certificate, chain::Chain};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::{
-    certificate::Certificate,
-    chain::Chain,
     key::{PrivateKey, StoredKey},
     material::{Issued, Material},
     secrets::Role,

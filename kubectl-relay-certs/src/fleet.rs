@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use relay_shared::{
     Error, Result, access,
     args::ClusterArgs,
+    certificate::{Certificate, fingerprints},
     cluster::{Cluster, ObjectRef},
     exposure,
     kubeconfig::Kubeconfig,
@@ -21,7 +22,6 @@ use relay_shared::{
 use serde_json::json;
 
 use crate::{
-    certificate::{Certificate, fingerprints},
     cli::SecretNames,
     directory::Pair,
     material::Material,

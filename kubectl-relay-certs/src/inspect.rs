@@ -6,24 +6,26 @@ use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
     Error, ExitCode, Result,
     args::ClusterArgs,
+    certificate::Certificate,
+    chain::Chain,
     cluster::{Cluster, ObjectRef},
     exposure,
     output::Table,
-    render, terminal,
+    render,
+    soundness::{self, Findings, Purpose},
+    terminal,
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use crate::{
-    certificate::Certificate,
-    chain::Chain,
     choices,
     cli::InspectArgs,
     directory::{self, Pair},
+    issue,
     key::StoredKey,
     secrets,
-    soundness::{self, Findings, Purpose},
 };
 
 /// One file or field, and what is to be said about it.
@@ -203,7 +205,7 @@ fn named<T>(path: &Path, content: Option<T>) -> Result<T> {
 
 fn judge(exhibit: Exhibit, trusted: &[Certificate], host: &str, now: OffsetDateTime) -> Judged {
     let key = match &exhibit.key {
-        Some(StoredKey::Plain(key)) => Some(key),
+        Some(StoredKey::Plain(key)) => Some(key.public_key()),
         _ => None,
     };
     let mut certificates = exhibit.certificates.iter().cloned();
@@ -252,7 +254,7 @@ impl Exhibit {
     fn key_state(&self) -> Option<&'static str> {
         Some(match self.key.as_ref()? {
             StoredKey::Encrypted(_) => "encrypted, not compared",
-            StoredKey::Plain(key) => match self.certificates.iter().any(|c| c.belongs_to(key)) {
+            StoredKey::Plain(key) => match self.certificates.iter().any(|c| c.is_for(key.public_key())) {
                 true => "belongs to it",
                 false => "belongs to another certificate",
             },
@@ -299,7 +301,7 @@ impl Judged {
                 "key": certificate.key_kind().to_string(),
                 "isCA": x509.is_ca(),
                 "usages": certificate.usages(),
-                "names": certificate.alternatives().iter().map(choices::shown).collect::<Vec<_>>(),
+                "names": issue::alternatives(certificate).iter().map(choices::shown).collect::<Vec<_>>(),
                 "sha256": certificate.fingerprint().to_string(),
             })
         });
@@ -337,7 +339,7 @@ fn facts(certificate: &Certificate, now: OffsetDateTime) -> Vec<(&'static str, S
     if !usages.is_empty() {
         facts.push(("usages", usages.join(", ")));
     }
-    for (at, name) in certificate.alternatives().iter().enumerate() {
+    for (at, name) in issue::alternatives(certificate).iter().enumerate() {
         facts.push((if at == 0 { "names" } else { "" }, choices::shown(name)));
     }
     facts.push(("SHA-256", certificate.fingerprint().to_string()));

@@ -1,6 +1,8 @@
 //! Issues certificates. Each role is a type of its own, so that a leaf cannot
 //! sign and a root cannot serve.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use pkcs8::der::{
     Decode as _, Encode as _, Header, Length, Reader as _, SliceReader, Tag,
@@ -11,15 +13,16 @@ use rcgen::{
     KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
     SigningKey,
 };
-use relay_shared::relay::{self, RelayHost};
-use time::{Duration, OffsetDateTime};
-
-use crate::{
+use relay_shared::{
     certificate::{Certificate, KeyKind},
     chain::{self, Chain},
-    key::PrivateKey,
+    relay::{self, RelayHost},
     soundness::{self, Findings, Purpose},
 };
+use time::{Duration, OffsetDateTime};
+use x509_parser::extensions::GeneralName;
+
+use crate::key::PrivateKey;
 
 /// How long a certificate is valid, as on the page.
 pub(crate) const LIFETIME: Duration = Duration::days(3650);
@@ -103,7 +106,7 @@ impl Names {
         Self {
             common_name: common_name.map_or_else(|| host.common_name(), str::to_owned),
             organization: "relay-server-tls".to_owned(),
-            alternatives: server.alternatives(),
+            alternatives: alternatives(server),
         }
     }
 
@@ -150,7 +153,7 @@ impl Authority {
     pub(crate) fn new(certificates: &[Certificate], key: PrivateKey) -> Result<Self, String> {
         let own = certificates
             .iter()
-            .find(|certificate| certificate.belongs_to(&key));
+            .find(|certificate| certificate.is_for(key.public_key()));
         let own = own.ok_or("does not belong to its key")?;
         let path = chain::path(own, &[], certificates).certificates;
         Ok(Self {
@@ -213,7 +216,13 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<(), String> {
         let trusted = Some(self.certificates());
-        checked(&soundness::of_chain(chain, Some(key), trusted, purpose, now))
+        checked(&soundness::of_chain(
+            chain,
+            Some(key.public_key()),
+            trusted,
+            purpose,
+            now,
+        ))
     }
 
     /// Signs what both children have in common.
@@ -385,4 +394,22 @@ fn sequence(elements: &[&[u8]]) -> Option<Vec<u8>> {
     let content = elements.concat();
     let header = Header::new(Tag::Sequence, Length::try_from(content.len()).ok()?);
     Some([header.to_der().ok()?, content].concat())
+}
+/// The DNS names and IP addresses of a certificate.
+pub(crate) fn alternatives(certificate: &Certificate) -> Vec<SanType> {
+    let x509 = certificate.x509();
+    let names = x509.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|san| &san.value.general_names);
+    let known = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(SanType::DnsName(name.to_string().try_into().ok()?)),
+        GeneralName::IPAddress(address) => Some(SanType::IpAddress(ip_address(address)?)),
+        _ => None,
+    });
+    known.collect()
+}
+
+fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4().or_else(|_| v6()).ok()
 }

@@ -9,11 +9,10 @@ use pkcs8::{
     spki::AlgorithmIdentifierRef,
 };
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
+use relay_shared::certificate::KeyKind;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 use zeroize::{Zeroize as _, Zeroizing};
-
-use crate::certificate::KeyKind;
 
 /// How often a password is hashed before it encrypts a key (OWASP's advice for
 /// PBKDF2 with SHA-256).

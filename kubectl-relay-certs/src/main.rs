@@ -1,8 +1,6 @@
 //! `kubectl relay-certs`: makes the certificates that relay server and agents
 //! trust each other by, and places them in every cluster.
 
-mod certificate;
-mod chain;
 mod choices;
 mod cli;
 mod csr;
@@ -16,7 +14,6 @@ mod issue;
 mod key;
 mod manifests;
 mod material;
-mod names;
 mod next;
 mod own;
 mod password;
@@ -28,7 +25,6 @@ mod rotate_root;
 mod rotation;
 mod run;
 mod secrets;
-mod soundness;
 mod status;
 mod successors;
 mod token;

@@ -6,7 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
     Error, ExitCode, Result, args::ClusterArgs, cluster::ObjectRef, exposure, manifest::Manifest,
-    output::Format, render, terminal,
+    output::Format, render, soundness, terminal,
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -18,7 +18,6 @@ use crate::{
     material::{self, Found},
     own,
     secrets::{self, Contents, Role},
-    soundness,
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &ManifestsArgs) -> Result<ExitCode> {

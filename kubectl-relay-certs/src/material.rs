@@ -4,18 +4,20 @@
 
 use std::thread;
 
-use relay_shared::{Error, Result};
+use relay_shared::{
+    Error, Result,
+    certificate::{Certificate, fingerprints},
+    chain::Chain,
+    soundness::{self, Findings, Purpose},
+};
 use time::OffsetDateTime;
 
 use crate::{
-    certificate::{Certificate, fingerprints},
-    chain::Chain,
     choices::Choices,
     directory::{Files, Pair},
     issue::{Authority, Server, Signing},
     key::{Algorithm, EncryptedKey, PrivateKey, StoredKey},
     secrets::{Contents, Role},
-    soundness::{self, Findings, Purpose},
 };
 
 /// What the clusters and the files hold, before it is known to be of use.
@@ -307,7 +309,13 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn findings(&self, chain: &Chain, key: &PrivateKey) -> Findings {
-        soundness::of_chain(chain, Some(key), Some(self.trusted), self.purpose, self.now)
+        soundness::of_chain(
+            chain,
+            Some(key.public_key()),
+            Some(self.trusted),
+            self.purpose,
+            self.now,
+        )
     }
 
     /// The management cluster's pair if it is sound, else that of the files.

@@ -3,13 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use relay_shared::{Error, Result};
+use relay_shared::{Error, Result, certificate::Certificate, chain};
 
-use crate::{
-    certificate::Certificate,
-    chain,
-    directory::{self, Files, Pair, RootFiles},
-};
+use crate::directory::{self, Files, Pair, RootFiles};
 
 /// The user's own CA to issue by, instead of a new root.
 #[derive(Debug, Args)]

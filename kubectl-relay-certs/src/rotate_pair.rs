@@ -4,13 +4,14 @@
 use relay_shared::{
     Error, ExitCode, Result,
     args::ClusterArgs,
+    chain::Chain,
     runtime,
+    soundness::{self, Purpose},
     terminal::{self, Progress},
 };
 use time::OffsetDateTime;
 
 use crate::{
-    chain::Chain,
     directory::{self, RootKey},
     fleet::Fleet,
     issue::{Authority, Names, Server, Signing},
@@ -18,7 +19,6 @@ use crate::{
     restarts::Peer,
     rotate::PairArgs,
     secrets::Role,
-    soundness::{self, Purpose},
     successors,
     turnover::Becomes,
 };
@@ -110,7 +110,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, replaced: Replaced
         },
         Replaced::Signing => Purpose::Signing,
     };
-    let findings = soundness::of_chain(&chain, Some(&key), Some(&trusted), purpose, now);
+    let findings = soundness::of_chain(&chain, Some(key.public_key()), Some(&trusted), purpose, now);
     if let Some(defect) = findings.error() {
         return Err(Error::new(format!("the new certificate {defect}"))
             .hint("nothing was written; `kubectl relay-certs rotate root` replaces a root"));
@@ -157,7 +157,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, replaced: Replaced
 }
 
 /// The root of the PKI directory, which has to be one that is trusted.
-fn authority(args: &PairArgs, trusted: &[crate::certificate::Certificate]) -> Result<Authority> {
+fn authority(args: &PairArgs, trusted: &[relay_shared::certificate::Certificate]) -> Result<Authority> {
     let common = &args.common;
     let path = directory::key_path(&common.pki_dir, Role::Root);
     let hint = "give the --pki-dir that the root in use was made in, or a certificate of yours with --cert and --key";

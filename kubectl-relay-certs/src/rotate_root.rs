@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use relay_shared::{Error, ExitCode, Result, args::ClusterArgs, runtime, terminal};
+use relay_shared::{
+    Error, ExitCode, Result, args::ClusterArgs, certificate::Certificate, chain::Chain, runtime, terminal,
+};
 use time::OffsetDateTime;
 
 use crate::{
-    certificate::Certificate,
-    chain::Chain,
     directory::{self, Pair, RootKey},
     fleet::{Fleet, Member},
     issue::{Authority, Names, Server, Signing},
@@ -370,7 +370,7 @@ fn opened(args: &RootArgs, key: StoredKey, place: &str) -> Result<PrivateKey> {
 /// a new one.
 fn successor(
     left: Successor,
-    kind: crate::certificate::KeyKind,
+    kind: relay_shared::certificate::KeyKind,
     root: &Certificate,
     issue: impl FnOnce(PrivateKey) -> Result<(Chain, PrivateKey), String>,
 ) -> Result<(Chain, PrivateKey)> {
@@ -385,7 +385,9 @@ fn successor(
     };
     if let Some(chain) = left.chain {
         return match key {
-            Some(key) if chain.leaf().belongs_to(&key) && chain.leaf().is_signed_by(root) => Ok((chain, key)),
+            Some(key) if chain.leaf().is_for(key.public_key()) && chain.leaf().is_signed_by(root) => {
+                Ok((chain, key))
+            }
             _ => Err(Error::new(format!(
                 "what is beside {} is not from the new root",
                 left.key_place

@@ -6,9 +6,7 @@
 //! from the new one (issue), nobody trusts the old one any more (retire). What is seen
 //! tells how far it has come; there is no other record of it.
 
-use relay_shared::{Error, Result};
-
-use crate::certificate::Certificate;
+use relay_shared::{Error, Result, certificate::Certificate};
 
 /// A turn of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

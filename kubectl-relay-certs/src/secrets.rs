@@ -7,22 +7,22 @@ use k8s_openapi::{
 };
 use relay_shared::{
     Error, Result,
+    certificate::{Certificate, fingerprints},
+    chain::Chain,
     cluster::ObjectRef,
     manifest::Manifest,
     owner::Owner,
     plan::{Action, Change, Step},
+    soundness::{self, Findings, Purpose},
 };
 use serde_json::json;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::{
-    certificate::{Certificate, fingerprints},
-    chain::Chain,
     directory::Pair,
     key::{PrivateKey, StoredKey},
     restarts,
-    soundness::{self, Findings, Purpose},
 };
 
 const CA: &str = "ca.crt";
@@ -152,7 +152,7 @@ impl Live {
         }
         if let (Some(purpose), Some(chain)) = (purpose, &self.chain) {
             let trusted = Some(trusted.or(roots).unwrap_or_default());
-            let key = self.key.as_ref();
+            let key = self.key.as_ref().map(PrivateKey::public_key);
             findings.extend(soundness::of_chain(chain, key, trusted, purpose, now));
         }
         findings.extend(leak(&self.metadata, KEY));

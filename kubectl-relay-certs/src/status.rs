@@ -1,17 +1,22 @@
 //! The flow of `status`: connect, observe, judge, report. Nothing is written.
 
 use relay_shared::{
-    Error, ExitCode, Result, args::ClusterArgs, cluster::ObjectRef, output::Table, render, terminal,
+    Error, ExitCode, Result,
+    args::ClusterArgs,
+    certificate::{Certificate, fingerprints},
+    cluster::ObjectRef,
+    output::Table,
+    render,
+    soundness::{self, Findings, Severity},
+    terminal,
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    certificate::{Certificate, fingerprints},
     cli::StatusArgs,
     fleet::{Fleet, Member, Places, Slot, TokenSlot},
     secrets::{Live, Role},
-    soundness::{self, Findings, Severity},
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {

@@ -6,15 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_shared::{Error, Result};
+use relay_shared::{Error, Result, chain::Chain, soundness};
 use time::OffsetDateTime;
 
 use crate::{
-    chain::Chain,
     directory::{self, RootKey},
     key::{PrivateKey, StoredKey},
     secrets::Role,
-    soundness,
 };
 
 const HINT: &str = "mend it, move it away, or choose another --pki-dir";
@@ -39,7 +37,7 @@ impl Successor {
             return Ok(());
         };
         let key = match &self.key {
-            Some(StoredKey::Plain(key)) => Some(key),
+            Some(StoredKey::Plain(key)) => Some(key.public_key()),
             Some(StoredKey::Encrypted(_)) | None => None,
         };
         let findings = soundness::of_bundle(std::slice::from_ref(root), key, now);

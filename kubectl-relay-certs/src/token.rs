@@ -11,10 +11,11 @@ use relay_shared::{
     manifest::Manifest,
     owner::Owner,
     plan::{Change, Step},
+    soundness::Findings,
 };
 use zeroize::Zeroizing;
 
-use crate::{secrets, soundness::Findings};
+use crate::secrets;
 
 /// Where the Secret holds it, as in Gloo Mesh's charts.
 const TOKEN: &str = "token";

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use relay_shared::{Error, Result, access, cluster::ObjectRef, plan::ClusterPlan, relay};
+use relay_shared::{
+    Error, Result, access, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, relay,
+};
 
 use crate::{
-    certificate::Certificate,
     fleet::{Fleet, Kind, Member, Slot},
     issue::{Server, Signing},
     next::quoted,

@@ -13,7 +13,7 @@
 //! to be written (a [`manifest`] each), [`access`] asks whether that is allowed and
 //! [`apply`] writes it; [`output`] says how to show values, [`render`] turns them into
 //! text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
-//! tells whose an object is.
+//! tells whose an object is; [`soundness`] judges a [`certificate`] and its [`chain`].
 
 pub mod about;
 pub mod access;
@@ -21,6 +21,8 @@ pub mod address;
 pub mod apply;
 pub mod args;
 pub mod candidate;
+pub mod certificate;
+pub mod chain;
 pub mod cluster;
 pub mod connection;
 pub mod error;
@@ -41,6 +43,7 @@ pub mod remotes;
 pub mod render;
 pub mod runtime;
 pub mod service_address;
+pub mod soundness;
 pub mod terminal;
 pub mod watch;
 pub mod wire;
@@ -49,6 +52,7 @@ mod client;
 mod completion;
 mod credentials;
 mod deadline;
+mod dns_names;
 mod exec_credential;
 mod failure;
 mod gateways;

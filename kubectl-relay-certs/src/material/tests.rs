@@ -277,5 +277,5 @@ fn an_interrupted_runs_keys_are_used() {
         .unwrap_or_else(|e| panic!("{e}"));
     let material = decision.issue(NOW).expect("is issued");
     let (_, root) = material.certificates().next().expect("a root is issued");
-    assert!(root.belongs_to(&left));
+    assert!(root.is_for(left.public_key()));
 }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! relay-shared is fuzzed as the library it is. relay-certs is a program, and stays
-//! one: of it, the modules that take certificates and keys apart are compiled in here
-//! once more. They need nothing else of it, and this is what keeps it so.
+//! one: of it, the module that takes keys apart is compiled in here once more. It needs
+//! nothing else of it, and this is what keeps it so.
 
 use std::fs;
 
@@ -22,6 +22,7 @@ use kube::api::ApiResource;
 use relay_shared::{
     args::ClusterArgs,
     candidate::{self, Candidate, Preferences, Source},
+    certificate, chain,
     cluster::ObjectRef,
     gateway_api::{self, Backend},
     jsonpath::Template,
@@ -30,16 +31,12 @@ use relay_shared::{
     overrides::Overrides,
     remotes::RemoteArgs,
     service_address::{self, PortRef},
+    soundness::{self, Purpose},
     terminal,
 };
 use serde_json::Value;
+use time::macros::datetime;
 
-#[allow(dead_code, reason = "only a part of the program is here")]
-#[path = "../../../kubectl-relay-certs/src/certificate.rs"]
-mod certificate;
-#[allow(dead_code, reason = "only a part of the program is here")]
-#[path = "../../../kubectl-relay-certs/src/chain.rs"]
-mod chain;
 #[allow(dead_code, reason = "only a part of the program is here")]
 #[path = "../../../kubectl-relay-certs/src/key.rs"]
 mod key;
@@ -67,14 +64,25 @@ pub fn import(data: &[u8]) {
         for certificate in &certificates {
             certificate.subject();
             certificate.organization();
-            certificate.alternatives();
             certificate.usages();
             certificate.subject_key_identifier();
             certificate.authority_key_identifier();
             let again = certificate::Certificate::all_from_pem(certificate.pem().as_bytes());
             assert!(again.is_ok_and(|again| again == [certificate.clone()]));
         }
-        chain.path(&certificates);
+        for purpose in [Purpose::Server { host: "a.b" }, Purpose::Signing, Purpose::Agent] {
+            let found = soundness::of_chain(
+                &chain,
+                None,
+                Some(&certificates),
+                purpose,
+                datetime!(2026-01-01 0:00 UTC),
+            );
+            found
+                .all()
+                .iter()
+                .for_each(|finding| assert_is_printable(&finding.what));
+        }
         chain::in_order(certificates);
     }
     match key::StoredKey::from_pem(data) {

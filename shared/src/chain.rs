@@ -9,23 +9,23 @@ const LONGEST: usize = 10;
 /// A certificate and the intermediates above it, the nearest first: what a
 /// `tls.crt` holds, if it is well made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Chain {
+pub struct Chain {
     leaf: Certificate,
     intermediates: Vec<Certificate>,
 }
 
 /// The way from a certificate up to the one that is trusted, both included.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Path<'a> {
+pub struct Path<'a> {
     /// The certificate first, each issued by the next one.
-    pub(crate) certificates: Vec<&'a Certificate>,
+    pub certificates: Vec<&'a Certificate>,
     /// Why it does not reach what is trusted, if it does not.
-    pub(crate) broken: Option<Broken>,
+    pub broken: Option<Broken>,
 }
 
 /// Why nothing that is trusted was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// There is no certificate of the issuer's name.
     NoIssuer,
     /// There is one, and it did not make the signature.
@@ -34,7 +34,7 @@ pub(crate) enum Broken {
 
 impl Chain {
     /// A certificate and the intermediates above it.
-    pub(crate) fn new(leaf: Certificate, intermediates: Vec<Certificate>) -> Self {
+    pub fn new(leaf: Certificate, intermediates: Vec<Certificate>) -> Self {
         Self { leaf, intermediates }
     }
 
@@ -42,46 +42,46 @@ impl Chain {
     ///
     /// # Errors
     /// As for [`Certificate::all_from_pem`].
-    pub(crate) fn from_pem(text: &[u8]) -> Result<Self, String> {
+    pub fn from_pem(text: &[u8]) -> Result<Self, String> {
         let mut certificates = Certificate::all_from_pem(text)?;
         let leaf = certificates.remove(0);
         Ok(Self::new(leaf, certificates))
     }
 
     /// The certificate that the others are there for.
-    pub(crate) fn leaf(&self) -> &Certificate {
+    pub fn leaf(&self) -> &Certificate {
         &self.leaf
     }
 
     /// Whatever follows the leaf.
-    pub(crate) fn intermediates(&self) -> &[Certificate] {
+    pub fn intermediates(&self) -> &[Certificate] {
         &self.intermediates
     }
 
     /// All certificates, the leaf first.
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.leaf).chain(&self.intermediates)
     }
 
     /// All certificates as PEM, the leaf first.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.certificates().map(Certificate::pem).collect()
     }
 
     /// The fingerprints of all certificates, the leaf's first, for messages.
-    pub(crate) fn fingerprints(&self) -> String {
+    pub fn fingerprints(&self) -> String {
         fingerprints(&[std::slice::from_ref(&self.leaf), &self.intermediates].concat())
     }
 
     /// Finds the way up to one of the trusted certificates, and on to the root if
     /// that is among them.
-    pub(crate) fn path<'a>(&'a self, trusted: &'a [Certificate]) -> Path<'a> {
+    pub fn path<'a>(&'a self, trusted: &'a [Certificate]) -> Path<'a> {
         path(&self.leaf, &self.intermediates, trusted)
     }
 }
 
 /// Finds the way from a certificate up to one of the trusted ones.
-pub(crate) fn path<'a>(
+pub fn path<'a>(
     leaf: &'a Certificate,
     intermediates: &'a [Certificate],
     trusted: &'a [Certificate],
@@ -107,7 +107,7 @@ pub(crate) fn path<'a>(
 
 /// Puts certificates into the order of `ca.crt`: intermediates as they are, then
 /// the roots.
-pub(crate) fn in_order(certificates: Vec<Certificate>) -> Vec<Certificate> {
+pub fn in_order(certificates: Vec<Certificate>) -> Vec<Certificate> {
     let (roots, intermediates): (Vec<_>, Vec<_>) = certificates.into_iter().partition(Certificate::is_root);
     [intermediates, roots].concat()
 }

@@ -15,21 +15,21 @@ use x509_parser::{
 use crate::{
     certificate::{Certificate, KeyKind},
     chain::{Broken, Chain, Path},
-    key::PrivateKey,
-    names::{covers, is_within, subtrees},
+    dns_names::{covers, is_within, subtrees},
 };
 
 /// Something about a certificate that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) severity: Severity,
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
     /// The end of a sentence about the certificate.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// The relay accepts it.
     Warning,
     /// The relay, or every agent, refuses it.
@@ -38,13 +38,16 @@ pub(crate) enum Severity {
 
 /// All that is to be said about a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Findings(Vec<Finding>);
+pub struct Findings(Vec<Finding>);
 
 /// What a certificate is there for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose<'a> {
+pub enum Purpose<'a> {
     /// It serves agents that call it by this host name.
-    Server { host: &'a str },
+    Server {
+        /// The name that they ask for.
+        host: &'a str,
+    },
     /// It issues the agents' certificates.
     Signing,
     /// An agent calls the server with it.
@@ -53,7 +56,7 @@ pub(crate) enum Purpose<'a> {
 
 impl<'a> Purpose<'a> {
     /// What a certificate seems to be there for.
-    pub(crate) fn of(certificate: &Certificate, host: &'a str) -> Self {
+    pub fn of(certificate: &Certificate, host: &'a str) -> Self {
         let x509 = certificate.x509();
         let usage = x509.extended_key_usage().ok().flatten();
         match usage.map(|usage| usage.value) {
@@ -64,7 +67,7 @@ impl<'a> Purpose<'a> {
     }
 
     /// In a word.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Server { .. } => "server",
             Self::Signing => "signing",
@@ -75,22 +78,22 @@ impl<'a> Purpose<'a> {
 
 impl Findings {
     /// The first thing that makes it useless, if any.
-    pub(crate) fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         self.of(Severity::Error).next()
     }
 
     /// What the relay accepts and others do not.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = &str> {
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.of(Severity::Warning)
     }
 
     /// All of it, in the order in which it was found.
-    pub(crate) fn all(&self) -> &[Finding] {
+    pub fn all(&self) -> &[Finding] {
         &self.0
     }
 
     /// Adds what was found elsewhere.
-    pub(crate) fn extend(&mut self, more: Self) {
+    pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
     }
 
@@ -107,12 +110,12 @@ impl Findings {
     }
 
     /// Adds what makes it useless, if it was found.
-    pub(crate) fn error_if(&mut self, found: bool, what: impl Into<String>) {
+    pub fn error_if(&mut self, found: bool, what: impl Into<String>) {
         self.add(Severity::Error, found, what);
     }
 
     /// Adds what others refuse, if it is so.
-    pub(crate) fn warn_if(&mut self, found: bool, what: impl Into<String>) {
+    pub fn warn_if(&mut self, found: bool, what: impl Into<String>) {
         self.add(Severity::Warning, found, what);
     }
 }
@@ -126,18 +129,19 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What is to be said about a `tls.crt` and its key, under the certificates that
+/// What is to be said about a `tls.crt` and its key's other half (the DER of its
+/// SubjectPublicKeyInfo), under the certificates that
 /// peers trust; where those are not known, of the certificate alone.
-pub(crate) fn of_chain(
+pub fn of_chain(
     chain: &Chain,
-    key: Option<&PrivateKey>,
+    public_key: Option<&[u8]>,
     trusted: Option<&[Certificate]>,
     purpose: Purpose<'_>,
     now: OffsetDateTime,
 ) -> Findings {
     let mut findings = Findings::default();
-    if let Some(key) = key.filter(|key| !chain.leaf().belongs_to(key)) {
-        let elsewhere = chain.intermediates().iter().any(|c| c.belongs_to(key));
+    if let Some(key) = public_key.filter(|key| !chain.leaf().is_for(key)) {
+        let elsewhere = chain.intermediates().iter().any(|c| c.is_for(key));
         findings.error_if(!elsewhere, "does not belong to its key");
         findings.error_if(
             elsewhere,
@@ -169,7 +173,7 @@ pub(crate) fn of_chain(
 }
 
 /// What is to be said about a `ca.crt`.
-pub(crate) fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findings {
+pub fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findings {
     let each: Vec<_> = trusted
         .iter()
         .map(|certificate| of_authority(certificate, now))
@@ -198,10 +202,10 @@ pub(crate) fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findin
 }
 
 /// The same, of a file that may hold the root's key, too.
-pub(crate) fn of_bundle(trusted: &[Certificate], key: Option<&PrivateKey>, now: OffsetDateTime) -> Findings {
+pub fn of_bundle(trusted: &[Certificate], public_key: Option<&[u8]>, now: OffsetDateTime) -> Findings {
     let mut findings = Findings::default();
-    let stranger = |key: &PrivateKey| !trusted.iter().any(|certificate| certificate.belongs_to(key));
-    findings.error_if(key.is_some_and(stranger), "does not belong to its key");
+    let stranger = |key: &[u8]| !trusted.iter().any(|certificate| certificate.is_for(key));
+    findings.error_if(public_key.is_some_and(stranger), "does not belong to its key");
     findings.extend(of_trusted(trusted, now));
     findings
 }
@@ -224,7 +228,7 @@ fn of_authority(certificate: &Certificate, now: OffsetDateTime) -> Findings {
 }
 
 /// What two certificates of one issuer must not share.
-pub(crate) fn of_twins(one: &Certificate, other: &Certificate) -> Findings {
+pub fn of_twins(one: &Certificate, other: &Certificate) -> Findings {
     let (one, other) = (one.x509(), other.x509());
     let mut findings = Findings::default();
     findings.warn_if(
@@ -365,7 +369,7 @@ fn usages(findings: &mut Findings, x509: &X509Certificate<'_>, purpose: Purpose<
 
 /// What is to be said about an authority, and those above it, that is to issue a
 /// certificate for DNS names. Of what is above, only errors count.
-pub(crate) fn of_issuer(
+pub fn of_issuer(
     certificates: &[Certificate],
     names: &[String],
     purpose: Purpose<'_>,

@@ -2,12 +2,12 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, CustomExtension, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree as Subtree, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, NameConstraints, SerialNumber,
+    GeneralSubtree as Subtree, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints,
+    PublicKeyData as _, SerialNumber,
 };
 use time::{Duration, macros::datetime};
 
 use super::*;
-use crate::key::Algorithm;
 
 const NOW: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 const HOST: &str = "enterprise-networking.gloo-mesh";
@@ -16,7 +16,7 @@ const HOST: &str = "enterprise-networking.gloo-mesh";
 struct Made {
     params: CertificateParams,
     certificate: Certificate,
-    key: PrivateKey,
+    key: KeyPair,
 }
 
 type Tweak<'a> = &'a dyn Fn(&mut CertificateParams);
@@ -24,7 +24,7 @@ type Tweak<'a> = &'a dyn Fn(&mut CertificateParams);
 /// Makes a certificate that is as it should be, but for the tweak; by itself if
 /// there is no issuer.
 fn make(name: &str, issuer: Option<&Made>, is_ca: bool, tweak: Tweak<'_>) -> Made {
-    let key = PrivateKey::generate(Algorithm::EcdsaP256).expect("can be made");
+    let key = KeyPair::generate().expect("can be made");
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -46,11 +46,8 @@ fn make(name: &str, issuer: Option<&Made>, is_ca: bool, tweak: Tweak<'_>) -> Mad
     }
     tweak(&mut params);
     let issued = match issuer {
-        None => params.self_signed(key.pair()),
-        Some(issuer) => params.signed_by(
-            key.pair(),
-            &Issuer::from_params(&issuer.params, issuer.key.pair()),
-        ),
+        None => params.self_signed(&key),
+        Some(issuer) => params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.key)),
     };
     let der = issued.expect("is issued").der().to_vec();
     Made {
@@ -95,7 +92,7 @@ fn judged(purpose: Purpose<'_>, root: Tweak<'_>, intermediate: Tweak<'_>, leaf: 
     let chain = Chain::new(leaf.certificate, vec![intermediate.certificate]);
     all(&of_chain(
         &chain,
-        Some(&leaf.key),
+        Some(&leaf.key.subject_public_key_info()),
         Some(&[root.certificate]),
         purpose,
         NOW,
@@ -382,7 +379,13 @@ fn files_are_judged_by_what_is_in_them() {
         let trusted: Vec<_> = trusted.iter().map(|made| made.certificate.clone()).collect();
         let purpose = Purpose::Server { host: HOST };
         assert_eq!(
-            all(&of_chain(&chain, Some(&key.key), Some(&trusted), purpose, NOW)),
+            all(&of_chain(
+                &chain,
+                Some(&key.key.subject_public_key_info()),
+                Some(&trusted),
+                purpose,
+                NOW
+            )),
             want
         );
     };

@@ -1,7 +1,7 @@
 //! Certificates as they are: read from PEM, compared and described. Whether they
-//! can do their job is decided in [`crate::soundness`].
+//! can do their job is decided in [`crate::soundness`]. Nothing here knows private keys.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use aws_lc_rs::{
     digest,
@@ -10,7 +10,6 @@ use aws_lc_rs::{
         UnparsedPublicKey, VerificationAlgorithm,
     },
 };
-use rcgen::SanType;
 use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate,
@@ -24,25 +23,24 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use crate::key::PrivateKey;
-
 /// One X.509 certificate. Two are equal if their DER is.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     der: Vec<u8>,
 }
 
 /// The SHA-256 of a certificate, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
 /// What kind of key a certificate is for, shown as `RSA 2048` or `ECDSA P-256`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeyKind {
+pub enum KeyKind {
     /// With a modulus of so many bits.
     Rsa(usize),
     /// On a curve of NIST's, by its name.
     Ecdsa(&'static str),
+    /// The EdDSA of RFC 8410.
     Ed25519,
     /// None that we know.
     Other,
@@ -53,7 +51,7 @@ impl Certificate {
     ///
     /// # Errors
     /// Says what it is not, as the end of a sentence about it.
-    pub(crate) fn from_der(der: Vec<u8>) -> Result<Self, String> {
+    pub fn from_der(der: Vec<u8>) -> Result<Self, String> {
         match X509Certificate::from_der(&der) {
             Ok(([], _)) => Ok(Self { der }),
             Ok(_) => Err("has bytes after its end".to_owned()),
@@ -65,7 +63,7 @@ impl Certificate {
     ///
     /// # Errors
     /// As [`Certificate::from_der`].
-    pub(crate) fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, String> {
+    pub fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, String> {
         let blocks = pem::parse_many(text).map_err(|_| "is not PEM".to_owned())?;
         let certificates: Result<Vec<_>, _> = blocks
             .into_iter()
@@ -79,7 +77,7 @@ impl Certificate {
     }
 
     /// PEM (RFC 7468) with a newline at its end.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         let block = pem::Pem::new("CERTIFICATE", self.der.clone());
         pem::encode_config(
             &block,
@@ -88,35 +86,35 @@ impl Certificate {
     }
 
     /// The SHA-256 of the DER.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
+    pub fn fingerprint(&self) -> Fingerprint {
         let digest = digest::digest(&digest::SHA256, &self.der);
         Fingerprint(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
     /// Its subject, as `CN=relay-root.gloo-mesh, O=relay-root`.
-    pub(crate) fn subject(&self) -> String {
+    pub fn subject(&self) -> String {
         self.x509().subject().to_string()
     }
 
     /// The organization of its subject, if there is one.
-    pub(crate) fn organization(&self) -> Option<String> {
+    pub fn organization(&self) -> Option<String> {
         let x509 = self.x509();
         let organization = x509.subject().iter_organization().next()?;
         organization.as_str().ok().map(str::to_owned)
     }
 
     /// The start of its validity, in UTC.
-    pub(crate) fn not_before(&self) -> OffsetDateTime {
+    pub fn not_before(&self) -> OffsetDateTime {
         self.x509().validity().not_before.to_datetime()
     }
 
     /// The end of its validity, in UTC.
-    pub(crate) fn not_after(&self) -> OffsetDateTime {
+    pub fn not_after(&self) -> OffsetDateTime {
         self.x509().validity().not_after.to_datetime()
     }
 
     /// Its DNS names.
-    pub(crate) fn dns_names(&self) -> Vec<String> {
+    pub fn dns_names(&self) -> Vec<String> {
         let x509 = self.x509();
         let names = x509.subject_alternative_name().ok().flatten();
         let names = names.iter().flat_map(|san| &san.value.general_names);
@@ -127,22 +125,9 @@ impl Certificate {
         dns.collect()
     }
 
-    /// Its DNS names and IP addresses.
-    pub(crate) fn alternatives(&self) -> Vec<SanType> {
-        let x509 = self.x509();
-        let names = x509.subject_alternative_name().ok().flatten();
-        let names = names.iter().flat_map(|san| &san.value.general_names);
-        let known = names.filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(SanType::DnsName(name.to_string().try_into().ok()?)),
-            GeneralName::IPAddress(address) => Some(SanType::IpAddress(ip_address(address)?)),
-            _ => None,
-        });
-        known.collect()
-    }
-
     /// What it is to be used for by those that look at extended key usages; nothing
     /// if it is for anything.
-    pub(crate) fn usages(&self) -> Vec<&'static str> {
+    pub fn usages(&self) -> Vec<&'static str> {
         let x509 = self.x509();
         let usage = x509.extended_key_usage().ok().flatten();
         let Some(usage) = usage.map(|usage| usage.value) else {
@@ -165,38 +150,38 @@ impl Certificate {
     }
 
     /// What kind of key it is for.
-    pub(crate) fn key_kind(&self) -> KeyKind {
+    pub fn key_kind(&self) -> KeyKind {
         KeyKind::of(self.x509().public_key())
     }
 
-    /// Whether the key is the other half of it.
-    pub(crate) fn belongs_to(&self, key: &PrivateKey) -> bool {
-        self.x509().public_key().raw == key.public_key()
+    /// Whether it is for a public key, given as the DER of its SubjectPublicKeyInfo.
+    pub fn is_for(&self, public_key: &[u8]) -> bool {
+        self.x509().public_key().raw == public_key
     }
 
     /// Whether it names itself as its issuer, as roots do.
-    pub(crate) fn is_self_issued(&self) -> bool {
+    pub fn is_self_issued(&self) -> bool {
         let x509 = self.x509();
         x509.issuer().as_raw() == x509.subject().as_raw()
     }
 
     /// Whether it is a root: issued and signed by itself.
-    pub(crate) fn is_root(&self) -> bool {
+    pub fn is_root(&self) -> bool {
         self.is_signed_by(self)
     }
 
     /// Whether another one's subject is its issuer.
-    pub(crate) fn names_as_issuer(&self, other: &Self) -> bool {
+    pub fn names_as_issuer(&self, other: &Self) -> bool {
         self.x509().issuer().as_raw() == other.x509().subject().as_raw()
     }
 
     /// Whether another one issued it: by name, and by signature.
-    pub(crate) fn is_signed_by(&self, other: &Self) -> bool {
+    pub fn is_signed_by(&self, other: &Self) -> bool {
         self.names_as_issuer(other) && verifies(&self.x509(), &other.x509())
     }
 
     /// The identifier of its own key, if it states one.
-    pub(crate) fn subject_key_identifier(&self) -> Option<Vec<u8>> {
+    pub fn subject_key_identifier(&self) -> Option<Vec<u8>> {
         self.x509()
             .iter_extensions()
             .find_map(|extension| match extension.parsed_extension() {
@@ -206,7 +191,7 @@ impl Certificate {
     }
 
     /// The identifier of its issuer's key, if it states one.
-    pub(crate) fn authority_key_identifier(&self) -> Option<Vec<u8>> {
+    pub fn authority_key_identifier(&self) -> Option<Vec<u8>> {
         self.x509()
             .iter_extensions()
             .find_map(|extension| match extension.parsed_extension() {
@@ -216,7 +201,7 @@ impl Certificate {
     }
 
     /// Everything it says.
-    pub(crate) fn x509(&self) -> X509Certificate<'_> {
+    pub fn x509(&self) -> X509Certificate<'_> {
         let (_, x509) = X509Certificate::from_der(&self.der).expect("it was parsed when it was read");
         x509
     }
@@ -244,12 +229,6 @@ fn verifies(signed: &X509Certificate<'_>, signer: &X509Certificate<'_>) -> bool 
     }
 }
 
-fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
-    v4().or_else(|_| v6()).ok()
-}
-
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.fingerprint())
@@ -269,14 +248,14 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// The fingerprints of several certificates, for messages.
-pub(crate) fn fingerprints(certificates: &[Certificate]) -> String {
+pub fn fingerprints(certificates: &[Certificate]) -> String {
     let all: Vec<_> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
     all.join(" and ")
 }
 
 impl KeyKind {
     /// That of a public key.
-    pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {
+    pub fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {
         let algorithm = &key.algorithm;
         let curve = || algorithm.parameters.as_ref()?.as_oid().ok();
         match (&algorithm.algorithm, key.parsed()) {
