@@ -10,9 +10,10 @@ use relay_shared::{
     chain::Chain,
     cluster::{Cluster, ObjectRef},
     exposure,
+    findings::Findings,
     output::Table,
     render,
-    soundness::{self, Findings, Purpose},
+    soundness::{self, Purpose},
     terminal,
 };
 use serde_json::{Value, json};

@@ -16,8 +16,9 @@ use rcgen::{
 use relay_shared::{
     certificate::{Certificate, KeyKind},
     chain::{self, Chain},
+    findings::Findings,
     relay::{self, RelayHost},
-    soundness::{self, Findings, Purpose},
+    soundness::{self, Purpose},
 };
 use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;

@@ -8,7 +8,8 @@ use relay_shared::{
     Error, Result,
     certificate::{Certificate, fingerprints},
     chain::Chain,
-    soundness::{self, Findings, Purpose},
+    findings::Findings,
+    soundness::{self, Purpose},
 };
 use time::OffsetDateTime;
 

@@ -10,10 +10,11 @@ use relay_shared::{
     certificate::{Certificate, fingerprints},
     chain::Chain,
     cluster::ObjectRef,
+    findings::Findings,
     manifest::Manifest,
     owner::Owner,
     plan::{Action, Change, Step},
-    soundness::{self, Findings, Purpose},
+    soundness::{self, Purpose},
 };
 use serde_json::json;
 use time::OffsetDateTime;

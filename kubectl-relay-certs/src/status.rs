@@ -5,10 +5,9 @@ use relay_shared::{
     args::ClusterArgs,
     certificate::{Certificate, fingerprints},
     cluster::ObjectRef,
+    findings::{Findings, Severity},
     output::Table,
-    render,
-    soundness::{self, Findings, Severity},
-    terminal,
+    render, soundness, terminal,
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};

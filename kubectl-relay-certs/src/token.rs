@@ -8,10 +8,10 @@ use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Obje
 use relay_shared::{
     Error, Result,
     cluster::ObjectRef,
+    findings::Findings,
     manifest::Manifest,
     owner::Owner,
     plan::{Change, Step},
-    soundness::Findings,
 };
 use zeroize::Zeroizing;
 

@@ -5,6 +5,7 @@ use x509_parser::extensions::{GeneralName, GeneralSubtree};
 /// Whether a certificate's name is the host's, as Go's `matchHostnames` decides it:
 /// a wildcard stands for one whole label, the first.
 pub(crate) fn covers(name: &str, host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
     let labels = host.split_once('.').filter(|(first, _)| !first.is_empty());
     let rest = labels.map(|(_, rest)| rest);
     name.eq_ignore_ascii_case(host)
@@ -47,6 +48,9 @@ mod tests {
         }
         check("a.mesh", "a.mesh", true);
         check("A.Mesh", "a.mesh", true);
+        check("a.mesh", "a.mesh.", true);
+        check("*.mesh", "a.mesh.", true);
+        check("*.", "a.", false);
         check("a.mesh", "a", false);
         check("*.mesh", "a.mesh", true);
         check("*.mesh", "a.b.mesh", false);

@@ -13,7 +13,8 @@
 //! to be written (a [`manifest`] each), [`access`] asks whether that is allowed and
 //! [`apply`] writes it; [`output`] says how to show values, [`render`] turns them into
 //! text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
-//! tells whose an object is; [`soundness`] judges a [`certificate`] and its [`chain`].
+//! tells whose an object is; [`soundness`] judges a [`certificate`] and its [`chain`]:
+//! [`findings`].
 
 pub mod about;
 pub mod access;
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod connection;
 pub mod error;
 pub mod exposure;
+pub mod findings;
 pub mod gateway_api;
 pub mod istio;
 pub mod json;

@@ -2,8 +2,6 @@
 //! what it refuses is an error, what others refuse or what will hurt one day is a
 //! warning. Every rule is from RFC 5280 unless it says otherwise.
 
-use std::fmt;
-
 use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate,
@@ -16,29 +14,8 @@ use crate::{
     certificate::{Certificate, KeyKind},
     chain::{Broken, Chain, Path},
     dns_names::{covers, is_within, subtrees},
+    findings::{Finding, Findings, Severity},
 };
-
-/// Something about a certificate that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The end of a sentence about the certificate.
-    pub what: String,
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The relay accepts it.
-    Warning,
-    /// The relay, or every agent, refuses it.
-    Error,
-}
-
-/// All that is to be said about a certificate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings(Vec<Finding>);
 
 /// What a certificate is there for.
 #[derive(Debug, Clone, Copy)]
@@ -76,59 +53,6 @@ impl<'a> Purpose<'a> {
     }
 }
 
-impl Findings {
-    /// The first thing that makes it useless, if any.
-    pub fn error(&self) -> Option<&str> {
-        self.of(Severity::Error).next()
-    }
-
-    /// What the relay accepts and others do not.
-    pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.of(Severity::Warning)
-    }
-
-    /// All of it, in the order in which it was found.
-    pub fn all(&self) -> &[Finding] {
-        &self.0
-    }
-
-    /// Adds what was found elsewhere.
-    pub fn extend(&mut self, more: Self) {
-        self.0.extend(more.0);
-    }
-
-    fn of(&self, severity: Severity) -> impl Iterator<Item = &str> {
-        let found = self.0.iter().filter(move |finding| finding.severity == severity);
-        found.map(|finding| finding.what.as_str())
-    }
-
-    fn add(&mut self, severity: Severity, found: bool, what: impl Into<String>) {
-        if found {
-            let what = what.into();
-            self.0.push(Finding { severity, what });
-        }
-    }
-
-    /// Adds what makes it useless, if it was found.
-    pub fn error_if(&mut self, found: bool, what: impl Into<String>) {
-        self.add(Severity::Error, found, what);
-    }
-
-    /// Adds what others refuse, if it is so.
-    pub fn warn_if(&mut self, found: bool, what: impl Into<String>) {
-        self.add(Severity::Warning, found, what);
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
-}
-
 /// What is to be said about a `tls.crt` and its key's other half (the DER of its
 /// SubjectPublicKeyInfo), under the certificates that
 /// peers trust; where those are not known, of the certificate alone.
@@ -148,11 +72,28 @@ pub fn of_chain(
             "is not the first one of its file, where the relay looks for it",
         );
     }
-    let x509 = chain.leaf().x509();
+    let leaf = chain.leaf();
+    if let Purpose::Server { host } = purpose {
+        findings.error_if(leaf.x509().is_ca(), "is a certificate authority, not a server's");
+        findings.extend(of_name(leaf, host));
+    }
+    findings.extend(of_leaf(leaf, purpose));
+    findings.extend(of_dates(leaf, now));
+    if let Some(trusted) = trusted {
+        let path = chain.path(trusted);
+        findings.extend(of_path(&path, purpose, now));
+        arrangement(&mut findings, chain, &path);
+    }
+    findings
+}
+
+/// What is to be said about the certificate that a server or an agent shows, or that
+/// issues the agents', by itself, but for its names and dates.
+pub fn of_leaf(leaf: &Certificate, purpose: Purpose<'_>) -> Findings {
+    let mut findings = Findings::default();
+    let x509 = leaf.x509();
     match purpose {
-        Purpose::Server { host } => {
-            findings.error_if(x509.is_ca(), "is a certificate authority, not a server's");
-            names(&mut findings, &chain.leaf().dns_names(), host);
+        Purpose::Server { .. } => {
             let usage = x509.key_usage().ok().flatten();
             findings.warn_if(
                 usage.is_some_and(|usage| !usage.value.digital_signature()),
@@ -163,12 +104,45 @@ pub fn of_chain(
         Purpose::Agent => {}
     }
     usages(&mut findings, &x509, purpose);
-    own(&mut findings, chain.leaf(), now);
-    if let Some(trusted) = trusted {
-        let path = chain.path(trusted);
-        way_up(&mut findings, &path, purpose, now);
-        arrangement(&mut findings, chain, &path);
+    own(&mut findings, leaf);
+    findings
+}
+
+/// What is to be said about a certificate's names, as Go's `VerifyHostname` compares
+/// them to a host's.
+pub fn of_name(certificate: &Certificate, host: &str) -> Findings {
+    let mut findings = Findings::default();
+    let names = certificate.dns_names();
+    let by: Vec<_> = names.iter().filter(|name| covers(name, host)).collect();
+    findings.error_if(by.is_empty(), format!("is not for {host}"));
+    let bare = |name: &&String| name.strip_prefix("*.").is_some_and(|rest| !rest.contains('.'));
+    if let Some(name) = by.first().filter(|_| by.iter().all(bare)) {
+        let who = "which Go takes and OpenSSL, curl and rustls refuse";
+        findings.warn_if(true, format!("is for {host} only as {name}, {who}"));
     }
+    findings
+}
+
+/// What is to be said about a certificate's dates.
+pub fn of_dates(certificate: &Certificate, now: OffsetDateTime) -> Findings {
+    let mut findings = Findings::default();
+    let (from, to) = (certificate.not_before(), certificate.not_after());
+    let dates = format!("({} to {})", from.date(), to.date());
+    findings.error_if(now < from, format!("is not valid yet {dates}"));
+    findings.error_if(now > to, format!("has expired {dates}"));
+    findings
+}
+
+/// What is to be said about a certificate as one that peers trust: Go judges it by less
+/// than what is below it, and nobody checks its signature.
+pub fn of_anchor(certificate: &Certificate, now: OffsetDateTime) -> Findings {
+    let mut findings = Findings::default();
+    let x509 = certificate.x509();
+    // Before version 3 no certificate says whether it is an authority.
+    if x509.version() == X509Version::V3 {
+        authority(&mut findings, &x509);
+    }
+    findings.extend(of_dates(certificate, now));
     findings
 }
 
@@ -223,7 +197,8 @@ fn of_authority(certificate: &Certificate, now: OffsetDateTime) -> Findings {
         certificate.is_self_issued() && !certificate.is_root(),
         "is not signed by itself",
     );
-    own(&mut findings, certificate, now);
+    findings.extend(of_dates(certificate, now));
+    own(&mut findings, certificate);
     findings
 }
 
@@ -238,29 +213,9 @@ pub fn of_twins(one: &Certificate, other: &Certificate) -> Findings {
     findings
 }
 
-/// Names, as Go's `VerifyHostname` compares them.
-fn names(findings: &mut Findings, names: &[String], host: &str) {
-    let by: Vec<_> = names.iter().filter(|name| covers(name, host)).collect();
-    findings.error_if(by.is_empty(), format!("is not for {host}"));
-    let bare = |name: &&String| name.strip_prefix("*.").is_some_and(|rest| !rest.contains('.'));
-    if let Some(name) = by.first().filter(|_| by.iter().all(bare)) {
-        let who = "which Go takes and OpenSSL, curl and rustls refuse";
-        findings.warn_if(true, format!("is for {host} only as {name}, {who}"));
-    }
-}
-
-/// What every certificate should be, whatever it is for.
-fn own(findings: &mut Findings, certificate: &Certificate, now: OffsetDateTime) {
+/// What every certificate should be, whatever it is for, but for its dates.
+fn own(findings: &mut Findings, certificate: &Certificate) {
     let x509 = certificate.x509();
-    let validity = x509.validity();
-    let (from, to) = (
-        validity.not_before.to_datetime(),
-        validity.not_after.to_datetime(),
-    );
-    let dates = format!("({} to {})", from.date(), to.date());
-    findings.error_if(now < from, format!("is not valid yet {dates}"));
-    findings.error_if(now > to, format!("has expired {dates}"));
-
     let serial = x509.raw_serial();
     findings.error_if(
         serial.first().is_some_and(|byte| byte & 0x80 != 0),
@@ -389,7 +344,8 @@ pub fn of_issuer(
 
 /// What forbids or weakens a certificate from above, up to and including what is
 /// trusted.
-fn way_up(findings: &mut Findings, path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) {
+pub fn of_path(path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) -> Findings {
+    let mut findings = Findings::default();
     let last = path.certificates[path.certificates.len() - 1];
     match path.broken {
         None => {}
@@ -423,6 +379,7 @@ fn way_up(findings: &mut Findings, path: &Path<'_>, purpose: Purpose<'_>, now: O
             format!("names another key than that of {subject:?}: OpenSSL refuses it"),
         );
     }
+    findings
 }
 
 /// What is to be said about each issuer, the nearest first, with its subject.
@@ -444,7 +401,8 @@ fn issuers_findings(
         let is_anchor = issuer.is_self_issued();
         if !is_anchor {
             authority(&mut found, &x509);
-            own(&mut found, issuer, now);
+            found.extend(of_dates(issuer, now));
+            own(&mut found, issuer);
         }
         usages(&mut found, &x509, purpose);
         if let Some(length) = path_length(&x509).filter(|length| *length < authorities) {
