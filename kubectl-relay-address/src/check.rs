@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, future::join, stream};
@@ -11,11 +11,12 @@ use k8s_openapi::ByteString;
 use relay_shared::{
     ExitCode, Result,
     address::Address,
+    certificate::Certificate,
     cluster::{Cluster, ObjectRef},
     relay,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Deserialize;
+use time::OffsetDateTime;
 
 use crate::{
     probe::{self, Failure, H2, Handshake, Probe, Timed},
@@ -90,21 +91,14 @@ pub(crate) struct Trusting<'a> {
 struct Roots {
     /// Whose they are.
     whose: String,
-    result: Result<Vec<CertificateDer<'static>>, Failure>,
+    result: Result<Vec<Certificate>, Failure>,
     took: Duration,
 }
 
 /// Dials an address, reads the roots meanwhile, and judges what the server shows.
 pub(crate) async fn check(address: &Address, name: &str, trusting: Trusting<'_>) -> Vec<Step> {
     let (probe, roots) = join(probe::probe(address, name), roots(trusting)).await;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    steps(
-        address,
-        name,
-        &probe,
-        roots,
-        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-    )
+    steps(address, name, &probe, roots, OffsetDateTime::now_utc())
 }
 
 async fn roots(trusting: Trusting<'_>) -> Vec<Roots> {
@@ -133,7 +127,7 @@ fn of_file(file: &Path) -> Roots {
     };
     let result = fs::read(file)
         .map_err(|e| unreadable(e.to_string()))
-        .and_then(|pem| certificates(&pem).map_err(unreadable));
+        .and_then(|pem| Certificate::all_from_pem(&pem).map_err(unreadable));
     Roots {
         whose: format!("{file:?}"),
         result,
@@ -169,7 +163,7 @@ async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
     };
     let result = match read {
         Ok(Some(RootSecret { data })) => match data.and_then(|data| data.certificate) {
-            Some(ByteString(pem)) => certificates(&pem).map_err(|what| {
+            Some(ByteString(pem)) => Certificate::all_from_pem(&pem).map_err(|what| {
                 failure(
                     format!("ca.crt of {object} {what}"),
                     "`kubectl relay-certs status` says more",
@@ -196,17 +190,8 @@ async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match all {
-        Ok(all) if all.is_empty() => Err("holds no certificate".to_owned()),
-        Ok(all) => Ok(all),
-        Err(_) => Err("is not PEM".to_owned()),
-    }
-}
-
 /// The whole proof, in order: what was seen, and what is to be said of it.
-fn steps(address: &Address, name: &str, probe: &Probe, roots: Vec<Roots>, now: i64) -> Vec<Step> {
+fn steps(address: &Address, name: &str, probe: &Probe, roots: Vec<Roots>, now: OffsetDateTime) -> Vec<Step> {
     let Probe { dns, tcp, tls } = probe;
     let mut steps = Vec::new();
     steps.push(match dns {
@@ -228,7 +213,7 @@ fn steps(address: &Address, name: &str, probe: &Probe, roots: Vec<Roots>, now: i
         Some(shown) => steps.extend(judgements(shown, name, roots, now)),
         None => {
             let trust = roots.iter().map(|_| "trust");
-            let rest = ["alpn", "name"]
+            let rest = ["alpn", "cert", "name"]
                 .into_iter()
                 .chain(trust)
                 .chain(["client", "expiry"]);
@@ -238,8 +223,8 @@ fn steps(address: &Address, name: &str, probe: &Probe, roots: Vec<Roots>, now: i
     steps
 }
 
-fn judgements(shown: &Handshake, name: &str, roots: Vec<Roots>, now: i64) -> Vec<Step> {
-    let mut steps = vec![match shown.alpn.as_deref() {
+fn judgements(shown: &Handshake, name: &str, roots: Vec<Roots>, now: OffsetDateTime) -> Vec<Step> {
+    let alpn = match shown.alpn.as_deref() {
         Some(H2) => found("alpn", Outcome::Ok, "HTTP/2".to_owned()),
         _ => Step {
             hint: "agents (gRPC for Go, since 1.67) refuse a server that does not choose h2".to_owned(),
@@ -249,35 +234,8 @@ fn judgements(shown: &Handshake, name: &str, roots: Vec<Roots>, now: i64) -> Vec
                 "it does not choose HTTP/2, so it is no gRPC server".to_owned(),
             )
         },
-    }];
-    let leaf = shown.chain.first();
-    let named = leaf.map_or(Verdict::Bad("it shows no certificate".to_owned()), |leaf| {
-        trust::name(leaf, name)
-    });
-    steps.push(judged(
-        "name",
-        named,
-        Outcome::Warning,
-        "`kubectl relay-certs init` makes a certificate with every name that agents may ask for",
-    ));
-    for Roots { whose, result, took } in roots {
-        let mut step = match result {
-            Ok(roots) => judged(
-                "trust",
-                trust::chain(&shown.chain, &roots, now),
-                Outcome::Warning,
-                "agents with another root refuse the server: `kubectl relay-certs status` shows which \
-                 clusters have which; if something on the way ends TLS, let it pass through",
-            ),
-            Err(Failure { what, hint }) => Step {
-                hint,
-                ..found("trust", Outcome::Failed, what)
-            },
-        };
-        step.detail = format!("{whose}: {}", step.detail);
-        steps.push(Step { took, ..step });
-    }
-    steps.push(match shown.asks_for_client {
+    };
+    let client = match shown.asks_for_client {
         true => found(
             "client",
             Outcome::Ok,
@@ -292,15 +250,66 @@ fn judgements(shown: &Handshake, name: &str, roots: Vec<Roots>, now: i64) -> Vec
                 "it does not ask for a client certificate".to_owned(),
             )
         },
-    });
-    let (lasts, _) = trust::expiry(&shown.chain, now);
-    steps.push(judged(
+    };
+    let (judged, expiry) = of_certificates(shown, name, roots, now);
+    [vec![alpn], judged, vec![client, expiry]].concat()
+}
+
+/// The steps about what a server showed, up to those about trust, and the last one.
+fn of_certificates(
+    shown: &Handshake,
+    name: &str,
+    roots: Vec<Roots>,
+    now: OffsetDateTime,
+) -> (Vec<Step>, Step) {
+    const MAKE: &str = "`kubectl relay-certs init` makes a certificate that everybody accepts, with every name that agents may \
+         ask for";
+    let ders = shown.chain.iter().map(AsRef::as_ref);
+    let chain = match trust::parse(ders) {
+        Ok(chain) => chain,
+        Err(defect) => {
+            let mut steps = vec![
+                judged("cert", Verdict::Bad(defect), Outcome::Failed, MAKE),
+                skipped("name"),
+            ];
+            steps.extend(roots.iter().map(|_| skipped("trust")));
+            return (steps, skipped("expiry"));
+        }
+    };
+    let leaf = chain.leaf();
+    let mut steps = vec![
+        judged("cert", trust::fitness(leaf, name), Outcome::Warning, MAKE),
+        judged("name", trust::name(leaf, name), Outcome::Warning, MAKE),
+    ];
+    let mut above = Vec::new();
+    for Roots { whose, result, took } in roots {
+        let mut step = match result {
+            Ok(roots) => {
+                let (verdict, ends_first) = trust::chain(&chain, &roots, name, now);
+                above.extend(ends_first);
+                judged(
+                    "trust",
+                    verdict,
+                    Outcome::Warning,
+                    "agents with another root refuse the server: `kubectl relay-certs status` shows which \
+                     clusters have which; if something on the way ends TLS, let it pass through",
+                )
+            }
+            Err(Failure { what, hint }) => Step {
+                hint,
+                ..found("trust", Outcome::Failed, what)
+            },
+        };
+        step.detail = format!("{whose}: {}", step.detail);
+        steps.push(Step { took, ..step });
+    }
+    let expiry = judged(
         "expiry",
-        lasts,
+        trust::expiry(leaf, &above, now),
         Outcome::Due,
         "`kubectl relay-certs status` shows what else is due",
-    ));
-    steps
+    );
+    (steps, expiry)
 }
 
 fn step<T>(name: &'static str, timed: &Timed<T>, detail: impl FnOnce(&T) -> String) -> Step {

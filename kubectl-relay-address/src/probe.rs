@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay_shared::address::Address;
+use relay_shared::{address::Address, certificate::Certificate};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
     client::{
@@ -19,9 +19,10 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
+        verify_tls13_signature_with_raw_key,
     },
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     sign::CertifiedKey,
 };
 use tokio::{net::TcpStream, time};
@@ -235,11 +236,6 @@ fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }
 
-/// The algorithms that signatures may have.
-pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
-    provider().signature_verification_algorithms
-}
-
 /// Accepts every certificate, and notes it.
 #[derive(Debug)]
 struct Seen {
@@ -251,7 +247,7 @@ struct Seen {
 impl Seen {
     fn new() -> Self {
         Self {
-            algorithms: algorithms(),
+            algorithms: provider().signature_verification_algorithms,
             chain: Mutex::default(),
             asked: AtomicBool::default(),
         }
@@ -273,7 +269,8 @@ impl ServerCertVerifier for Seen {
         Ok(ServerCertVerified::assertion())
     }
 
-    // The server has to hold the key of what it shows all the same.
+    // The server has to hold the key of what it shows all the same. Here only the key is
+    // looked at: rustls refuses certificates that Go accepts.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -289,7 +286,10 @@ impl ServerCertVerifier for Seen {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        let certificate = Certificate::from_der(certificate.to_vec())
+            .map_err(|defect| Error::General(format!("the server's certificate {defect}")))?;
+        let key = SubjectPublicKeyInfoDer::from(certificate.x509().public_key().raw.to_vec());
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

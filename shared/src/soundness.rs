@@ -82,6 +82,7 @@ pub fn of_chain(
     if let Some(trusted) = trusted {
         let path = chain.path(trusted);
         findings.extend(of_path(&path, purpose, now));
+        lifetimes(&mut findings, &path);
         arrangement(&mut findings, chain, &path);
     }
     findings
@@ -368,11 +369,7 @@ pub fn of_path(path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) -> Fi
     }
     for pair in path.certificates.windows(2) {
         let (below, above) = (pair[0], pair[1]);
-        let (end, subject) = (above.not_after(), above.subject());
-        findings.warn_if(
-            below.not_after() > end,
-            format!("outlives {subject:?}, which ends on {}", end.date()),
-        );
+        let subject = above.subject();
         let wanted = below.authority_key_identifier();
         findings.warn_if(
             wanted.is_some_and(|id| above.subject_key_identifier().is_some_and(|own| own != id)),
@@ -452,6 +449,17 @@ fn constraints(findings: &mut Findings, x509: &X509Certificate<'_>, names: &[Str
         findings.error_if(
             !allowed || excluded.iter().any(within),
             format!("does not allow the name {name}"),
+        );
+    }
+}
+
+/// Whether what is above each certificate lasts as long.
+fn lifetimes(findings: &mut Findings, path: &Path<'_>) {
+    for pair in path.certificates.windows(2) {
+        let (end, subject) = (pair[1].not_after(), pair[1].subject());
+        findings.warn_if(
+            pair[0].not_after() > end,
+            format!("outlives {subject:?}, which ends on {}", end.date()),
         );
     }
 }

@@ -17,6 +17,8 @@ use relay_tests::{
 };
 use serde_json::{Value, json};
 
+mod trust;
+
 const CONTEXTS: [&str; 3] = ["mgmt", "east", "west"];
 
 /// A relay in a namespace of its own, of whichever address a test says.
@@ -151,6 +153,7 @@ fn a_relay_server_that_every_cluster_trusts_passes() {
         "tcp ok",
         "tls ok",
         "alpn ok",
+        "cert ok",
         "name ok",
         "trust ok",
         "trust ok",
@@ -241,7 +244,7 @@ fn a_certificate_has_to_carry_the_name() {
         0,
         "name",
         "warning",
-        "the agents, written in Go, accept that; OpenSSL and rustls-webpki refuse it",
+        "which Go takes and OpenSSL, curl and rustls refuse",
     );
     let other = ["--server-name", "relay.example.org", "-o", "json"];
     let detail = format!("it is for {wildcard}, not for relay.example.org");
@@ -265,6 +268,7 @@ fn an_address_that_leads_nowhere_says_where_it_ends() {
             "tcp failed",
             "tls skipped",
             "alpn skipped",
+            "cert skipped",
             "name skipped",
             "trust skipped",
             "client skipped",
@@ -394,7 +398,7 @@ fn a_certificate_that_ends_is_due_and_then_wrong() {
     let expired = site.root.expired_server(&[&site.host()]);
     let directory = site.identity("expired", &expired, &site.root);
     let _server = OpenSsl::serve(&site, &directory, &flags);
-    let expired = "it expired on 2024-02-01";
+    let expired = "it has expired (2020-01-01 to 2024-02-01)";
     ends(&site.check(&json), 3, "expiry", "failed", expired);
 }
 

@@ -22,11 +22,22 @@ pub struct Identity {
 impl Authority {
     /// Makes a root with a P-256 key.
     pub fn new(common_name: &str) -> Self {
-        let mut params = subject(common_name, Vec::new());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self::with(common_name, |_| {})
+    }
+
+    /// Makes a root that is like the others but for the tweak.
+    pub fn with(common_name: &str, tweak: impl FnOnce(&mut CertificateParams)) -> Self {
+        let params = authority(common_name, tweak);
         let key = KeyPair::generate().expect("a P-256 key can be made");
         Self(CertifiedIssuer::self_signed(params, key).expect("a root can sign itself"))
+    }
+
+    /// Makes an authority below this one.
+    pub fn intermediate(&self, common_name: &str, tweak: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority(common_name, tweak);
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().expect("a P-256 key can be made");
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).expect("a root can issue"))
     }
 
     /// The root's certificate.
@@ -41,9 +52,25 @@ impl Authority {
 
     /// Issues a server certificate for host names and addresses.
     pub fn server(&self, names: &[&str]) -> Identity {
+        let key = KeyPair::generate().expect("a P-256 key can be made");
+        self.server_with(names, &key, |_| {})
+    }
+
+    /// Issues a server certificate for a key that is like the others but for the tweak.
+    pub fn server_with(
+        &self,
+        names: &[&str],
+        key: &KeyPair,
+        tweak: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
         let common_name = names.first().cloned().unwrap_or_default();
-        self.issue(subject(&common_name, names), ExtendedKeyUsagePurpose::ServerAuth)
+        let mut params = subject(&common_name, names);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        tweak(&mut params);
+        self.sign(&params, key)
     }
 
     /// Issues a server certificate that ended on 2024-02-01.
@@ -71,12 +98,24 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().expect("a P-256 key can be made");
-        let certificate = params.signed_by(&key, &self.0).expect("a root can issue");
+        self.sign(&params, &key)
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Identity {
+        let certificate = params.signed_by(key, &self.0).expect("a root can issue");
         Identity {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
         }
     }
+}
+
+fn authority(common_name: &str, tweak: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = subject(common_name, Vec::new());
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    tweak(&mut params);
+    params
 }
 
 fn subject(common_name: &str, names: Vec<String>) -> CertificateParams {
