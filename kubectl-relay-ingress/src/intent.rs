@@ -10,7 +10,7 @@ use relay_shared::{
 use serde_json::Value;
 
 use crate::{
-    diff::differences,
+    diff::{differences, differences_of},
     service,
     target::{MANAGED_BY, MANAGER},
 };
@@ -42,12 +42,12 @@ impl Intent {
         if !is_ours && (conflicts == Conflicts::Refused || differences(live, &spec(&document)).is_empty()) {
             document = spec(&document);
         }
-        let differences = differences(live, &document);
-        let action = match differences.is_empty() {
+        let changes = differences_of(MANAGER, live, &document);
+        let action = match changes.is_empty() {
             true => Action::Unchanged,
             false => Action::Apply(Manifest::new(document.clone()), Presence::Present, conflicts),
         };
-        Self::changing(object, action, differences, document)
+        Self::changing(object, action, changes, document)
     }
 
     /// Patches the relay server's Service, and says who may not like it.

@@ -493,3 +493,44 @@ fn another_managers_fields_are_never_overwritten() {
     let taken = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
     assert_eq!(taken["spec"], ours["spec"]);
 }
+
+#[test]
+fn what_is_not_as_it_would_be_applied_is_not_called_unchanged() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = istio_namespace(&shell, "east");
+    shell.apply("east", fixtures::relay_service(&namespace, "ClusterIP"));
+    let both = "--gateway-selector=istio=ingressgateway,app=istio-ingressgateway";
+    apply(&shell, "east", &namespace, &["--via=istio", both]).success();
+    let [gateway, virtual_service] = [
+        "gateways.networking.istio.io",
+        "virtualservices.networking.istio.io",
+    ]
+    .map(|kind| format!("{kind}/gloo-mesh-ingress"));
+
+    // Ours, and wanted no more.
+    apply(&shell, "east", &namespace, &["--via=istio"])
+        .success()
+        .prints("gateway.networking.istio.io/gloo-mesh-ingress          configured\n")
+        .complains("spec.selector.app   without \"istio-ingressgateway\"\n");
+    let live = shell.get("east", &gateway, &namespace);
+    assert_eq!(live["spec"]["selector"], json!({ "istio": "ingressgateway" }));
+    apply(&shell, "east", &namespace, &["--via=istio"])
+        .success()
+        .prints("gateway.networking.istio.io/gloo-mesh-ingress          unchanged\n");
+
+    // By hand, and no agent gets through any more.
+    let narrowed =
+        json!([{ "op": "add", "path": "/spec/tls/0/match/0/sourceLabels", "value": { "app": "x" } }]);
+    let narrowed = ["--type=json", "--patch", &narrowed.to_string()];
+    let patch = ["--context", "east", "-n", &namespace, "patch", &virtual_service];
+    shell.kubectl(&[&patch[..], &narrowed].concat()).success();
+    apply(&shell, "east", &namespace, &["--via=istio"])
+        .exits(1)
+        .complains("conflict with \"kubectl-patch\"");
+    apply(&shell, "east", &namespace, &["--via=istio", "--force-conflicts"])
+        .success()
+        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   configured\n");
+    let [_, wanted] = documents("enterprise-networking", &namespace, 9900);
+    let live = shell.get("east", &virtual_service, &namespace);
+    assert_eq!(live["spec"], wanted["spec"]);
+}
