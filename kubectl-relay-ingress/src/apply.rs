@@ -53,7 +53,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     let lookup = via.lookup(&site.target.relay);
     let waited_for = site.cluster.clone().zip(args.wait);
     let (report, documents) = match site.cluster {
-        Some(cluster) => carry_out(cluster, intents, args.dry_run).await,
+        Some(cluster) => carry_out(cluster, intents, args.dry_run).await?,
         None => foresee(flags, intents),
     };
     let shown = match &format {
@@ -366,11 +366,14 @@ fn stop_at_errors(cluster: &Cluster, lints: &[Lint], dry_run: DryRun) -> Result<
 
 /// Applies intents to a cluster, or as much of that as a dry run does, after telling
 /// what they change; the documents are the objects as they will be.
+///
+/// # Errors
+/// If the server refuses any of it beforehand: then nothing is changed.
 pub(crate) async fn carry_out(
     cluster: Cluster,
     intents: Vec<Intent>,
     dry_run: DryRun,
-) -> (Report, Vec<Value>) {
+) -> Result<(Report, Vec<Value>)> {
     let (mut steps, mut documents, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for Intent { step, document, note } in intents {
         steps.push(step);
@@ -384,5 +387,8 @@ pub(crate) async fn carry_out(
     for told in told.filter(|told| !told.is_empty()) {
         terminal::story(&told);
     }
-    (apply::carry_out(plan, MANAGER, dry_run).await, documents)
+    if dry_run == DryRun::None {
+        apply::rehearse(&plan, MANAGER).await?;
+    }
+    Ok((apply::carry_out(plan, MANAGER, dry_run).await, documents))
 }

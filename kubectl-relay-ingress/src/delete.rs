@@ -36,7 +36,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
         terminal::story("nothing of ours is left: there is nothing to take back");
         return Ok(ExitCode::Done);
     }
-    let (report, _) = carry_out(cluster, intents, args.dry_run).await;
+    let (report, _) = carry_out(cluster, intents, args.dry_run).await?;
     terminal::data(&render::report(&report, args.dry_run))?;
     report.into_result()?;
     Ok(ExitCode::Done)

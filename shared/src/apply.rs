@@ -161,6 +161,42 @@ pub async fn carry_out(plan: Plan, manager: &'static str, dry_run: DryRun) -> Re
     }
 }
 
+/// Has the servers check all writes of a plan and keep none, so that a plan that one of
+/// them refuses is not carried out in part. A single write needs no such check.
+///
+/// # Errors
+/// If any of them is refused.
+pub async fn rehearse(plan: &Plan, manager: &'static str) -> Result<()> {
+    let clusters = plan.clusters.iter();
+    let steps = clusters.flat_map(|plan| plan.steps.iter().map(|step| (&plan.cluster, step)));
+    let writes: Vec<_> = steps.filter(|(_, step)| !step.is_unchanged()).collect();
+    if writes.len() < 2 {
+        return Ok(());
+    }
+    let progress = Progress::bar("checking", writes.len());
+    let writer = Writer {
+        manager,
+        dry_run: true,
+    };
+    let tried = stream::iter(writes)
+        .map(|(cluster, step)| try_step(cluster, step, writer, &progress))
+        .buffered(plan.parallel);
+    let outcomes: Vec<_> = tried.collect().await;
+    if interrupt::requested() {
+        return Err(Error::interrupted());
+    }
+    let refused = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Outcome::Failed(error) => Some(error),
+        _ => None,
+    });
+    let mut causes: Vec<_> = refused.collect();
+    match causes.len() {
+        0 => Ok(()),
+        1 => Err(causes.remove(0)),
+        _ => Err(Error::new("this would be refused, so nothing was changed").causes(causes)),
+    }
+}
+
 /// Carries a plan out: what locks it, then all clusters at once.
 async fn apply(plan: Plan, writer: Writer) -> Report {
     let Plan {

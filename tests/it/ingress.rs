@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 mod gateway_api;
 mod live;
+mod others;
 
 #[track_caller]
 fn apply(shell: &Shell, context: &str, namespace: &str, more: &[&str]) -> Transcript {
@@ -444,93 +445,4 @@ fn istio_gets_the_pages_two_documents() {
         live()[1]["spec"],
         documents("gloo-mesh-mgmt-server", &namespace, 9988)[1]["spec"]
     );
-}
-
-#[test]
-fn another_managers_fields_are_never_overwritten() {
-    let shell = Shell::on(ControlPlane::shared());
-    let namespace = istio_namespace(&shell, "east");
-    shell.apply("east", fixtures::relay_service(&namespace, "ClusterIP"));
-    let [mut gateway, _] = documents("enterprise-networking", &namespace, 9900);
-    gateway["spec"]["servers"][0]["hosts"] = json!(["theirs.example.com"]);
-    gateway["metadata"]["labels"] = Value::Null;
-    let theirs = [
-        "--context",
-        "east",
-        "apply",
-        "--server-side",
-        "--field-manager=argocd",
-        "-f",
-        "-",
-    ];
-    shell.stdin(&gateway).kubectl(&theirs).success();
-
-    let refused = apply(&shell, "east", &namespace, &["--via", "istio"]);
-    refused
-        .exits(1)
-        .complains("Error from server (Conflict): ")
-        .complains("conflict with \"argocd\"")
-        .complains(&format!(
-            "where: context \"east\", gateway {namespace}/gloo-mesh-ingress"
-        ))
-        .prints("gateway.networking.istio.io/gloo-mesh-ingress          failed")
-        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   created");
-    refused.complains("hint: leave it to whoever that is, or take these fields over with --force-conflicts");
-    let kept = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
-    assert_eq!(kept["spec"], gateway["spec"]);
-
-    let forced = apply(
-        &shell,
-        "east",
-        &namespace,
-        &["--via", "istio", "--force-conflicts"],
-    );
-    forced
-        .success()
-        .prints("gateway.networking.istio.io/gloo-mesh-ingress          configured")
-        .complains("from \"theirs.example.com\"\n");
-    let [ours, _] = documents("enterprise-networking", &namespace, 9900);
-    let taken = shell.get("east", "gateway/gloo-mesh-ingress", &namespace);
-    assert_eq!(taken["spec"], ours["spec"]);
-}
-
-#[test]
-fn what_is_not_as_it_would_be_applied_is_not_called_unchanged() {
-    let shell = Shell::on(ControlPlane::shared());
-    let namespace = istio_namespace(&shell, "east");
-    shell.apply("east", fixtures::relay_service(&namespace, "ClusterIP"));
-    let both = "--gateway-selector=istio=ingressgateway,app=istio-ingressgateway";
-    apply(&shell, "east", &namespace, &["--via=istio", both]).success();
-    let [gateway, virtual_service] = [
-        "gateways.networking.istio.io",
-        "virtualservices.networking.istio.io",
-    ]
-    .map(|kind| format!("{kind}/gloo-mesh-ingress"));
-
-    // Ours, and wanted no more.
-    apply(&shell, "east", &namespace, &["--via=istio"])
-        .success()
-        .prints("gateway.networking.istio.io/gloo-mesh-ingress          configured\n")
-        .complains("spec.selector.app   without \"istio-ingressgateway\"\n");
-    let live = shell.get("east", &gateway, &namespace);
-    assert_eq!(live["spec"]["selector"], json!({ "istio": "ingressgateway" }));
-    apply(&shell, "east", &namespace, &["--via=istio"])
-        .success()
-        .prints("gateway.networking.istio.io/gloo-mesh-ingress          unchanged\n");
-
-    // By hand, and no agent gets through any more.
-    let narrowed =
-        json!([{ "op": "add", "path": "/spec/tls/0/match/0/sourceLabels", "value": { "app": "x" } }]);
-    let narrowed = ["--type=json", "--patch", &narrowed.to_string()];
-    let patch = ["--context", "east", "-n", &namespace, "patch", &virtual_service];
-    shell.kubectl(&[&patch[..], &narrowed].concat()).success();
-    apply(&shell, "east", &namespace, &["--via=istio"])
-        .exits(1)
-        .complains("conflict with \"kubectl-patch\"");
-    apply(&shell, "east", &namespace, &["--via=istio", "--force-conflicts"])
-        .success()
-        .prints("virtualservice.networking.istio.io/gloo-mesh-ingress   configured\n");
-    let [_, wanted] = documents("enterprise-networking", &namespace, 9900);
-    let live = shell.get("east", &virtual_service, &namespace);
-    assert_eq!(live["spec"], wanted["spec"]);
 }
