@@ -12,7 +12,7 @@ use relay_shared::{
     exposure::{self, Lookup},
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan},
-    render, terminal,
+    relay, render, terminal,
 };
 use serde_json::{Value, json};
 
@@ -29,21 +29,10 @@ use crate::{
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCode> {
+    args.check()?;
     let format = args.output.format()?;
-    if args.wait.is_some() && args.dry_run != DryRun::None {
-        return Err(
-            Error::usage("a dry run exposes nothing, so there is no address to wait for")
-                .hint("leave out --wait or --dry-run"),
-        );
-    }
     let site = Site::observe(flags, args).await?;
     let via = site.choose(args.via).await?;
-    if !matches!(via, Way::Service(_)) && !args.service_annotation.is_empty() {
-        return Err(
-            Error::usage("--service-annotation has no use here: the relay's Service stays as it is")
-                .hint("leave it out, or expose the Service itself: --via loadbalancer or --via nodeport"),
-        );
-    }
     let intents = match via {
         Way::Service(type_) => vec![site.change_service(type_, args).await?],
         Way::Istio => site.change_istio(args).await?,
@@ -65,11 +54,31 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     match waited_for {
         Some((cluster, limit)) => wait(&cluster, &lookup, limit, format.is_none()).await?,
         None if args.dry_run == DryRun::None && format.is_none() => {
-            terminal::story("next: kubectl relay-address prints the address to register clusters with");
+            terminal::story(&next(flags, args));
         }
         None => {}
     }
     Ok(ExitCode::Done)
+}
+
+/// How to go on: with the flags that were given here, as they say where.
+fn next(flags: &ClusterArgs, args: &ApplyArgs) -> String {
+    let given = [
+        ("--context", flags.context()),
+        (
+            "--namespace",
+            Some(flags.namespace.as_str()).filter(|name| *name != relay::NAMESPACE),
+        ),
+        ("--service", args.service.service.as_deref()),
+        ("--server-name", args.gateway.host.as_deref()),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!(" {flag} {}", value?)));
+    format!(
+        "next: kubectl relay-address{} prints the address to register clusters with",
+        given.collect::<String>()
+    )
 }
 
 /// What would become of intents in a cluster that cannot be reached.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
+    Error, Result,
     about::About,
     args::{self, ClusterArgs, DryRun, ServiceArgs},
     output::{ObjectOutput, TableOutput},
@@ -162,11 +163,12 @@ pub(crate) enum Via {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Gateway")]
 pub(crate) struct GatewayArgs {
-    /// Labels of the ingress gateway's pods
-    #[arg(long, value_name = "LABELS", default_value = "istio=ingressgateway", value_parser = selector)]
-    pub(crate) gateway_selector: BTreeMap<String, String>,
+    /// Labels of the Istio ingress gateway's pods [default: istio=ingressgateway]
+    #[arg(long, value_name = "LABELS", value_parser = selector)]
+    pub(crate) gateway_selector: Option<Labels>,
 
-    /// Namespace of the Gateway and of what routes from it [default: the relay's]
+    /// Namespace of the Gateway, and of Istio's VirtualService; a TLSRoute stays beside
+    /// the relay [default: the relay's]
     #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace, add = args::namespaces())]
     pub(crate) gateway_namespace: Option<String>,
 
@@ -174,33 +176,120 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "NAME", value_parser = args::dns_name)]
     pub(crate) host: Option<String>,
 
-    /// Port of the gateway that agents dial
-    #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// Port of the gateway that agents dial [default: 443]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
 
     /// Class of Gateway API's Gateway [default: the only one there is]
     #[arg(long, value_name = "NAME", value_parser = args::dns_name)]
     pub(crate) gateway_class: Option<String>,
 
-    /// Name of the objects
-    #[arg(long, value_name = "NAME", default_value = "gloo-mesh-ingress", value_parser = args::label)]
-    pub(crate) name: String,
+    /// Name of the objects [default: gloo-mesh-ingress]
+    #[arg(long, value_name = "NAME", value_parser = args::label)]
+    pub(crate) name: Option<String>,
 }
 
+/// Labels by key.
+pub(crate) type Labels = BTreeMap<String, String>;
+
+impl ApplyArgs {
+    /// Checks that the flags make sense together: who gives one that counts for nothing
+    /// wants something else than they would get.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.wait.is_some() && self.dry_run != DryRun::None {
+            return Err(
+                Error::usage("a dry run exposes nothing, so there is no address to wait for")
+                    .hint("leave out --wait or --dry-run"),
+            );
+        }
+        let flags = &self.gateway;
+        let annotation = ("--service-annotation", !self.service_annotation.is_empty());
+        let class = ("--gateway-class", flags.gateway_class.is_some());
+        let selector = ("--gateway-selector", flags.gateway_selector.is_some());
+        let of_gateways = [
+            class,
+            selector,
+            ("--gateway-namespace", flags.gateway_namespace.is_some()),
+            ("--host", flags.host.is_some()),
+            ("--port", flags.port.is_some()),
+            ("--name", flags.name.is_some()),
+        ];
+        let service = "expose the Service itself: --via loadbalancer or --via nodeport";
+        let gateway = "go through a gateway: --via istio or --via gateway-api";
+        let (idle, why, instead): (&[_], _, _) = match self.via {
+            _ if !self.via.is_service() && annotation.1 => {
+                (&[annotation], "the relay's Service stays as it is", service)
+            }
+            Via::LoadBalancer | Via::NodePort => (&of_gateways, "it is for gateways", gateway),
+            Via::Istio => (
+                &[class],
+                "it is for Gateway API",
+                "go through that: --via gateway-api",
+            ),
+            Via::GatewayApi => (
+                &[selector],
+                "a Gateway of Gateway API's has pods of its own",
+                "go through Istio's: --via istio",
+            ),
+            Via::Auto => (&[], "", ""),
+        };
+        match idle.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(Error::usage(format!("{flag} has no use here: {why}"))
+                .hint(format!("leave it out, or {instead}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Via {
+    /// Whether it changes the relay server's own Service.
+    fn is_service(self) -> bool {
+        matches!(self, Self::LoadBalancer | Self::NodePort)
+    }
+}
+
+/// An annotation, or a label: their keys follow the same rules.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
+        Some((key, value)) if is_qualified(key) => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE with a KEY such as example.com/name".to_owned()),
     }
 }
 
 /// Labels as kubectl writes them, `KEY=VALUE` separated by commas; a Gateway
 /// selects by equality alone.
-fn selector(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let labels = text.split(',').map(|label| pair(label.trim()));
-    labels
-        .collect::<Result<_, _>>()
-        .map_err(|_| "expected KEY=VALUE,…".to_owned())
+fn selector(text: &str) -> Result<Labels, String> {
+    let mut labels = Labels::new();
+    for label in text.split(',') {
+        let known = match pair(label.trim()) {
+            Ok((key, value)) if value.is_empty() || is_name(&value) => labels.insert(key, value),
+            _ => return Err("expected labels KEY=VALUE,…".to_owned()),
+        };
+        if known.is_some() {
+            return Err("expected each label once".to_owned());
+        }
+    }
+    Ok(labels)
+}
+
+/// Whether it is a key of labels and annotations: a name, perhaps after a DNS subdomain
+/// (apimachinery's `IsQualifiedName`).
+fn is_qualified(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((prefix, name)) => args::subdomain(prefix).is_ok() && is_name(name),
+        None => is_name(key),
+    }
+}
+
+/// At most 63 letters, digits, dashes, underscores and dots, a letter or digit at both
+/// ends (apimachinery's `IsQualifiedName` and `IsValidLabelValue`).
+fn is_name(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && text.chars().all(valid) && is_end(text.chars().next()) && is_end(text.chars().last())
 }
 
 #[cfg(test)]
@@ -225,5 +314,73 @@ mod tests {
         check("istio", None);
         check("=x", None);
         check("a=b,", None);
+        check("example.com/a_b.c-d=X.1", Some(&[("example.com/a_b.c-d", "X.1")]));
+        for bad in [
+            "a b=c",
+            "a=b c",
+            "/a=b",
+            "a/=b",
+            "a/b/c=d",
+            "-a=b",
+            "a=b-",
+            "A.com/a=b",
+            "a=ü",
+        ] {
+            check(bad, None);
+        }
+        check("a=b,a=c", None);
+        check(&format!("a={}", "x".repeat(64)), None);
+    }
+
+    #[test]
+    fn annotations_hold_anything_under_a_key() {
+        for good in ["a=", "a=b=c d", "example.com/a={\"x\": 1}"] {
+            assert!(pair(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "a", "=a", "a b=c", "\u{1b}[2J=a"] {
+            assert!(pair(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn flags_that_count_for_nothing_are_refused() {
+        #[track_caller]
+        fn check(line: &str, want: Option<&str>) {
+            let words = "kubectl-relay_ingress apply --via"
+                .split(' ')
+                .chain(line.split(' '));
+            let Command::Apply(args) = Cli::try_parse_from(words).expect("can be parsed").command else {
+                panic!("is no apply");
+            };
+            let message = args.check().map_err(|error| error.message().to_owned());
+            assert_eq!(message.err().as_deref(), want);
+        }
+        for via in ["loadbalancer", "nodeport", "istio", "gateway-api", "auto"] {
+            check(via, None);
+            check(&format!("{via} --wait"), None);
+            let waiting = "a dry run exposes nothing, so there is no address to wait for";
+            check(&format!("{via} --wait --dry-run=client"), Some(waiting));
+        }
+        let gateway = "--gateway-namespace=edge --host=a.b --port=1 --name=x";
+        check("loadbalancer --service-annotation=a=b", None);
+        check(&format!("istio {gateway} --gateway-selector=a=b"), None);
+        check(&format!("gateway-api {gateway} --gateway-class=c"), None);
+        check(
+            &format!("auto {gateway} --gateway-selector=a=b --gateway-class=c"),
+            None,
+        );
+        for flag in gateway.split(' ') {
+            let name = flag.split('=').next().unwrap_or_default();
+            let want = format!("{name} has no use here: it is for gateways");
+            check(&format!("nodeport {flag}"), Some(&want));
+        }
+        let stays = "--service-annotation has no use here: the relay's Service stays as it is";
+        for via in ["istio", "gateway-api", "auto"] {
+            check(&format!("{via} --service-annotation=a=b"), Some(stays));
+        }
+        let class = "--gateway-class has no use here: it is for Gateway API";
+        check("istio --gateway-class=c", Some(class));
+        let selector = "--gateway-selector has no use here: a Gateway of Gateway API's has pods of its own";
+        check("gateway-api --gateway-selector=a=b", Some(selector));
     }
 }

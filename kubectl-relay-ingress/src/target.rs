@@ -1,13 +1,11 @@
 //! What is to be exposed and under which names: everything that is applied follows
 //! from it.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::relay::{self, RelayHost};
 use serde_json::{Value, json};
 
-use crate::cli::GatewayArgs;
+use crate::cli::{GatewayArgs, Labels};
 
 /// Our name in `metadata.managedFields` and in the label that says who manages an
 /// object.
@@ -15,6 +13,13 @@ pub(crate) const MANAGER: &str = "kubectl-relay-ingress";
 
 /// The recommended label that says who manages an object.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// What the page calls its objects, its gateway's port, and the label of its pods.
+const NAME: &str = "gloo-mesh-ingress";
+/// See [`NAME`].
+const PORT: u16 = 443;
+/// See [`NAME`].
+const SELECTOR: [&str; 2] = ["istio", "ingressgateway"];
 
 /// Labels that say which relay server an object of ours leads to: what is made for
 /// one may live in any namespace.
@@ -64,7 +69,7 @@ pub(crate) struct Target {
     /// The namespace of the Gateway.
     pub(crate) namespace: String,
     /// The labels of the gateway's pods.
-    pub(crate) selector: BTreeMap<String, String>,
+    pub(crate) selector: Labels,
 }
 
 impl Target {
@@ -72,10 +77,13 @@ impl Target {
     pub(crate) fn new(relay: Relay, flags: &GatewayArgs) -> Self {
         let namespace = flags.gateway_namespace.as_deref();
         Self {
-            port: flags.port,
-            name: flags.name.clone(),
+            port: flags.port.unwrap_or(PORT),
+            name: flags.name.as_deref().unwrap_or(NAME).to_owned(),
             namespace: namespace.unwrap_or(relay.service.namespace()).to_owned(),
-            selector: flags.gateway_selector.clone(),
+            selector: match &flags.gateway_selector {
+                Some(labels) => labels.clone(),
+                None => Labels::from([SELECTOR.map(str::to_owned).into()]),
+            },
             relay,
         }
     }

@@ -3,7 +3,7 @@
 //! Names, shorthands and meaning are those of kubectl's `ConfigFlags`
 //! (k8s.io/cli-runtime, `pkg/genericclioptions/config_flags.go`).
 
-use std::{ffi::OsStr, path::PathBuf, time::Duration};
+use std::{ffi::OsStr, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, ValueEnum, ValueHint,
@@ -272,9 +272,11 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A name that a client may ask for in its handshake (RFC 6066, section 3).
+/// A name that a client may ask for in its handshake, which no IP address is (RFC 6066,
+/// section 3).
 pub fn dns_name(text: &str) -> Result<String, String> {
-    match text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) {
+    let is_name = text.len() <= 253 && text.split('.').all(|part| label(part).is_ok());
+    match is_name && text.parse::<Ipv4Addr>().is_err() {
         true => Ok(text.to_owned()),
         false => Err("expected a DNS name, in lower case and without wildcards".to_owned()),
     }
@@ -398,6 +400,7 @@ mod tests {
             "Relay",
             "a_b",
             "192.0.2.1:443",
+            "192.0.2.1",
             &"a.".repeat(127),
         ] {
             assert!(dns_name(bad).is_err(), "{bad:?}");
