@@ -21,7 +21,7 @@ use crate::{
     gateway_api, gateway_api_lint,
     intent::Intent,
     istio::{self, Kinds},
-    lint::{Lint, Severity},
+    lint::{INSTALL, Lint, Severity},
     observe::{self, Istio, lookup, not_checked},
     route::Route,
     service,
@@ -176,9 +176,7 @@ impl Site {
             (Some(cluster), None) => Err(Error::new("there is no relay service to expose")
                 .context(cluster.context())
                 .object(object)
-                .hint(
-                    "install Gloo Mesh Enterprise first, or say where it is with --namespace and --service",
-                )),
+                .hint(INSTALL)),
             (None, _) => {
                 let mut document = json!({
                     "apiVersion": "v1",
@@ -211,7 +209,7 @@ impl Site {
         };
         let objects = istio::objects(&self.target, &seen.kinds);
         let [gateway, virtual_service] = objects.each_ref().map(|(_, document)| document.clone());
-        let routes = Route::all(&[gateway], &[virtual_service], &self.target.relay.host);
+        let routes = Route::all(&[gateway], &[virtual_service], &self.target.relay);
         let service = self.found.as_ref().map(|(_, service)| service);
         let lints = seen.lint(cluster, &routes, &self.target.relay, service).await?;
         stop_at_errors(cluster, &lints, args.dry_run)?;
@@ -333,10 +331,18 @@ async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration, on_stdout: bo
 }
 
 fn no_choice(cluster: Option<&Cluster>) -> Error {
-    let error = Error::usage("the cluster serves neither Istio nor Gateway API, so --via auto has no choice");
-    error.context(cluster.map_or("", Cluster::context)).hint(
+    let error = match cluster {
+        Some(cluster) => {
+            Error::usage("the cluster serves neither Istio nor Gateway API, so --via auto has no choice")
+                .context(cluster.context())
+        }
+        None => Error::usage(
+            "whether the cluster serves Istio or Gateway API is not known, so --via auto has no choice",
+        ),
+    };
+    error.hint(
         "say how to expose the relay server: --via loadbalancer (a public address, unless its annotations \
-         say otherwise) or --via nodeport, or install Istio or Gateway API first",
+         say otherwise) or --via nodeport, or --via istio or --via gateway-api once it is installed",
     )
 }
 

@@ -262,9 +262,9 @@ mod tests {
     fn check(bend: impl FnOnce(&mut Case), want: &[&str]) {
         let mut case = sound();
         bend(&mut case);
-        let routes = Route::all(&[case.gateway.clone()], &[case.virtual_service], HOST);
+        let gateway = case.gateway;
         let ingress = Ingress {
-            gateways: [vec![case.gateway], case.rivals].concat(),
+            gateways: [vec![gateway.clone()], case.rivals].concat(),
             pods: Some(case.pods.into_iter().map(parse).collect()),
             services: case.services.into_iter().map(parse).collect(),
         };
@@ -274,6 +274,7 @@ mod tests {
             service.as_ref(),
             None,
         );
+        let routes = Route::all(&[gateway], &[case.virtual_service], &relay);
         let found = routes
             .iter()
             .flat_map(|r| lint_route(r, &relay, service.as_ref(), &ingress));
@@ -351,7 +352,8 @@ mod tests {
                 pods: Some(pods.iter().cloned().map(parse).collect()),
                 ..Ingress::default()
             };
-            let routes = Route::all(&[gateway("ours", &[HOST])], &[], HOST);
+            let relay = Relay::new(RelayHost::new("enterprise-networking", "gloo-mesh"), None, None);
+            let routes = Route::all(&[gateway("ours", &[HOST])], &[], &relay);
             assert_eq!(no_pod(&routes[0], &ingress).hint, want);
         }
         let install =

@@ -11,6 +11,10 @@ use crate::{
     target::Relay,
 };
 
+/// What to do where there is no relay server.
+pub(crate) const INSTALL: &str =
+    "install Gloo Mesh Enterprise first, or say where it is with --namespace and --service";
+
 /// Something that was found, as a sentence about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lint {
@@ -83,7 +87,7 @@ pub(crate) fn end(
         return Some(Lint::error(
             object,
             format!("it leads to {host}, and there is no such service"),
-            "install Gloo Mesh Enterprise first, or say where it is with --namespace and --service",
+            INSTALL,
         ));
     };
     let known = ports(service);
@@ -91,16 +95,22 @@ pub(crate) fn end(
         Some(port) => known.iter().any(|p| p.port == i32::from(port)),
         None => known.len() == 1,
     };
+    let hint = match port == Some(relay.port) {
+        // There is none to follow.
+        true => "name its gRPC port \"grpc\", or say which Service is the relay server's with --service",
+        false => "run `kubectl relay-ingress apply` again to follow the Service",
+    };
     let port = port.map_or("without a number".to_owned(), |port| port.to_string());
     (!exists).then(|| {
         let known: Vec<_> = known.iter().map(shown).collect();
+        let known = match known.as_slice() {
+            [] => "none".to_owned(),
+            known => known.join(", "),
+        };
         Lint::error(
             object,
-            format!(
-                "it leads to port {port} of {host}, which has {}",
-                known.join(", ")
-            ),
-            "run `kubectl relay-ingress apply` again to follow the Service",
+            format!("it leads to port {port} of {host}, which has {known}"),
+            hint,
         )
     })
 }

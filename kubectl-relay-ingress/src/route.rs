@@ -7,6 +7,8 @@ use kube::api::ApiResource;
 use relay_shared::{cluster::ObjectRef, istio::matches_host};
 use serde_json::Value;
 
+use crate::target::Relay;
+
 /// A server of a Gateway that takes connections for a host, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -32,20 +34,40 @@ pub(crate) struct Destination {
 }
 
 impl Route {
-    /// Every way that Gateways offer to a host.
-    pub(crate) fn all(gateways: &[Value], virtual_services: &[Value], host: &str) -> Vec<Self> {
-        let routes = gateways.iter().flat_map(|gateway| {
-            let servers = servers(gateway).filter(|server| server.hosts().any(|served| served == host));
-            servers.map(|server| Self {
-                gateway: reference(gateway),
-                selector: labels(&gateway["spec"]["selector"]),
-                port: server.port,
-                mode: server.mode.to_owned(),
-                destinations: destinations(gateway, virtual_services, host, server.port),
-            })
+    /// Every way that Gateways offer to a relay server: by its name, or, where none has
+    /// that on the same port, by a wildcard from which a VirtualService leads on to it.
+    pub(crate) fn all(gateways: &[Value], virtual_services: &[Value], relay: &Relay) -> Vec<Self> {
+        let (host, wanted) = (&relay.host, relay.service.cluster_local());
+        let offered = |is_named: bool| {
+            let routes = gateways.iter().flat_map(move |gateway| {
+                let servers = servers(gateway).filter(move |server| match is_named {
+                    true => server.hosts().any(|served| served == host),
+                    false => server.mode == "PASSTHROUGH" && server.serves(host),
+                });
+                servers.map(|server| Self {
+                    gateway: reference(gateway),
+                    selector: labels(&gateway["spec"]["selector"]),
+                    port: server.port,
+                    mode: server.mode.to_owned(),
+                    destinations: destinations(gateway, virtual_services, host, server.port),
+                })
+            });
+            routes.collect::<Vec<_>>()
+        };
+        let mut routes = offered(true);
+        let mut others = offered(false);
+        others.retain(|other| {
+            let leads_on = other.destinations.iter().any(|d| d.host == wanted);
+            leads_on && routes.iter().all(|route| route.port != other.port)
         });
-        routes.collect()
+        routes.extend(others);
+        routes
     }
+}
+
+/// Whether a Gateway may offer a way to a host.
+pub(crate) fn is_for(gateway: &Value, host: &str) -> bool {
+    servers(gateway).any(|server| server.serves(host))
 }
 
 /// A server of a Gateway.
@@ -65,6 +87,10 @@ impl<'a> Server<'a> {
             .flatten()
             .filter_map(Value::as_str);
         hosts.map(|host| host.split_once('/').map_or(host, |(_, host)| host))
+    }
+
+    fn serves(&self, host: &str) -> bool {
+        self.hosts().any(|pattern| matches_host(pattern, host))
     }
 }
 
@@ -173,11 +199,16 @@ pub(crate) fn port(value: &Value) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use relay_shared::relay::RelayHost;
     use serde_json::json;
 
     use super::*;
 
     const HOST: &str = "relay.mesh";
+
+    fn relay() -> Relay {
+        Relay::new(RelayHost::new("relay", "mesh"), None, None)
+    }
 
     fn gateway(name: &str, hosts: &[&str], mode: &str) -> Value {
         json!({
@@ -207,7 +238,7 @@ mod tests {
     fn gateways_offer_exact_hosts() {
         #[track_caller]
         fn check(hosts: &[&str], want: usize) {
-            let routes = Route::all(&[gateway("g", hosts, "PASSTHROUGH")], &[], HOST);
+            let routes = Route::all(&[gateway("g", hosts, "PASSTHROUGH")], &[], &relay());
             assert_eq!(routes.len(), want);
         }
         check(&[HOST], 1);
@@ -217,8 +248,46 @@ mod tests {
         check(&["*"], 0);
         check(&[], 0);
         assert_eq!(
-            Route::all(&[json!({}), json!({ "spec": { "servers": [{}] } })], &[], HOST),
+            Route::all(
+                &[json!({}), json!({ "spec": { "servers": [{}] } })],
+                &[],
+                &relay()
+            ),
             []
+        );
+    }
+
+    #[test]
+    fn wildcards_count_where_they_lead_to_the_relay_server() {
+        #[track_caller]
+        fn check(gateways: &[(&str, &[&str], &str)], rule: Value, host: &str, want: &[&str]) {
+            let gateways: Vec<_> = gateways
+                .iter()
+                .map(|(n, hosts, mode)| gateway(n, hosts, mode))
+                .collect();
+            let leads =
+                |gateway: &str| virtual_service("mesh", &format!("edge/{gateway}"), rule.clone(), host);
+            let routes = Route::all(&gateways, &[leads("wild"), leads("named")], &relay());
+            let names: Vec<_> = routes.iter().map(|route| route.gateway.name()).collect();
+            assert_eq!(names, want);
+        }
+        let sni = json!({ "sniHosts": [HOST] });
+        let wild: (_, &[_], _) = ("wild", &["other.mesh", "*.mesh"], "PASSTHROUGH");
+        check(&[wild], sni.clone(), "relay", &["wild"]);
+        check(
+            &[("wild", &["*"], "PASSTHROUGH")],
+            sni.clone(),
+            "relay",
+            &["wild"],
+        );
+        check(&[wild], sni.clone(), "other", &[]);
+        check(&[wild], json!({ "sniHosts": ["other.mesh"] }), "relay", &[]);
+        check(&[("wild", &["*.mesh"], "SIMPLE")], sni.clone(), "relay", &[]);
+        check(
+            &[wild, ("named", &[HOST], "PASSTHROUGH")],
+            sni,
+            "relay",
+            &["named"],
         );
     }
 
@@ -226,7 +295,11 @@ mod tests {
     fn virtual_services_lead_on() {
         #[track_caller]
         fn check(virtual_service: Value, want: Option<&str>) {
-            let routes = Route::all(&[gateway("g", &[HOST], "PASSTHROUGH")], &[virtual_service], HOST);
+            let routes = Route::all(
+                &[gateway("g", &[HOST], "PASSTHROUGH")],
+                &[virtual_service],
+                &relay(),
+            );
             let hosts: Vec<_> = routes[0].destinations.iter().map(|d| d.host.as_str()).collect();
             assert_eq!(hosts, want.into_iter().collect::<Vec<_>>());
         }

@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use crate::{
     cli::StatusArgs,
     gateway_api_lint,
-    lint::{Lint, Severity},
+    lint::{INSTALL, Lint, Severity},
     observe::{self, lookup},
-    route::Route,
+    route::{self, Route},
     service,
     target::Relay,
 };
@@ -36,6 +36,15 @@ struct Way {
     lints: Vec<Lint>,
 }
 
+/// What exposes a relay server.
+struct Exposure {
+    relay: Relay,
+    /// Every way, its own Service first.
+    ways: Vec<Way>,
+    /// What is missing where there is none.
+    missing: Option<Lint>,
+}
+
 impl Way {
     fn is_healthy(&self) -> bool {
         self.lints.iter().all(|lint| lint.severity != Severity::Error)
@@ -45,33 +54,32 @@ impl Way {
 pub(crate) async fn status(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {
     let table = args.output.table()?;
     let cluster = Cluster::management(&flags.load()?, flags)?;
-    let (relay, ways) = ways(&cluster, flags, args).await?;
+    let exposure = observe(&cluster, flags, args).await?;
+    let Exposure { ways, missing, .. } = &exposure;
     let shown = match &table {
-        Some(Table::Document(format)) => render::documents(&[document(&relay, &ways)], format)?,
-        _ => rows(&ways),
+        Some(Table::Document(format)) => render::documents(&[document(&exposure)], format)?,
+        _ => rows(ways),
     };
     terminal::data(&shown)?;
     if !matches!(table, Some(Table::Document(_))) {
         let lints = ways.iter().flat_map(|way| &way.lints);
         lints.for_each(|lint| terminal::story(&lint.shown(cluster.context())));
     }
-    if ways.is_empty() {
-        terminal::story(&unexposed(&relay).shown(cluster.context()));
+    if let Some(missing) = missing {
+        terminal::story(&missing.shown(cluster.context()));
     }
-    Ok(ended(&ways))
+    Ok(exposure.ended())
 }
 
 pub(crate) async fn lint(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {
     let table = args.output.table()?;
     let cluster = Cluster::management(&flags.load()?, flags)?;
-    let (relay, ways) = ways(&cluster, flags, args).await?;
-    let mut lints: Vec<_> = ways.iter().flat_map(|way| &way.lints).cloned().collect();
-    if ways.is_empty() {
-        lints.push(unexposed(&relay));
-    }
+    let exposure = observe(&cluster, flags, args).await?;
+    let lints = exposure.ways.iter().flat_map(|way| &way.lints);
+    let lints: Vec<_> = lints.chain(&exposure.missing).collect();
     let shown = match &table {
         Some(Table::Document(format)) => {
-            let found: Vec<_> = lints.iter().map(finding).collect();
+            let found: Vec<_> = lints.iter().copied().map(finding).collect();
             render::documents(&[json!({ "findings": found })], format)?
         }
         _ => lints
@@ -83,18 +91,19 @@ pub(crate) async fn lint(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitC
     if lints.is_empty() {
         terminal::story("nothing is wrong");
     }
-    Ok(ended(&ways))
+    Ok(exposure.ended())
 }
 
-fn ended(ways: &[Way]) -> ExitCode {
-    match !ways.is_empty() && ways.iter().all(Way::is_healthy) {
-        true => ExitCode::Done,
-        false => ExitCode::CheckFailed,
+impl Exposure {
+    fn ended(&self) -> ExitCode {
+        match self.missing.is_none() && self.ways.iter().all(Way::is_healthy) {
+            true => ExitCode::Done,
+            false => ExitCode::CheckFailed,
+        }
     }
 }
 
-/// Every way to the relay server, its own Service first.
-async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Result<(Relay, Vec<Way>)> {
+async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Result<Exposure> {
     let named = args.service.service.as_deref();
     let found = exposure::relay_service(cluster, &flags.namespace, named).await?;
     let (object, service) = match &found {
@@ -114,7 +123,8 @@ async fn ways(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Resu
     .await;
     ways.extend(istio?);
     ways.extend(gateway_api?);
-    Ok((relay, ways))
+    let missing = ways.is_empty().then(|| unexposed(&relay, service));
+    Ok(Exposure { relay, ways, missing })
 }
 
 async fn through_service(
@@ -143,11 +153,11 @@ async fn through_service(
 }
 
 async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Service>) -> Result<Vec<Way>> {
-    let is_open = |gateway: &Value| !Route::all(std::slice::from_ref(gateway), &[], &relay.host).is_empty();
-    let Some(seen) = observe::istio(cluster, None, is_open).await? else {
+    let is_for_relay = |gateway: &Value| route::is_for(gateway, &relay.host);
+    let Some(seen) = observe::istio(cluster, None, is_for_relay).await? else {
         return Ok(Vec::new());
     };
-    let routes = Route::all(&seen.ingress.gateways, &seen.virtual_services, &relay.host);
+    let routes = Route::all(&seen.ingress.gateways, &seen.virtual_services, relay);
     let mut ways = Vec::new();
     for route in routes {
         let mut lints = seen
@@ -227,13 +237,16 @@ async fn address(cluster: &Cluster, lookup: &Lookup, lints: &mut Vec<Lint>) -> R
     Ok(None)
 }
 
-fn unexposed(relay: &Relay) -> Lint {
+fn unexposed(relay: &Relay, service: Option<&Service>) -> Lint {
     let object = ObjectRef::new::<Service>(relay.service.namespace(), relay.service.service());
-    Lint::error(
-        object,
-        format!("nothing outside the cluster leads to {}", relay.host),
-        "expose it with `kubectl relay-ingress apply --via …`",
-    )
+    match service {
+        Some(_) => Lint::error(
+            object,
+            format!("nothing outside the cluster leads to {}", relay.host),
+            "expose it with `kubectl relay-ingress apply --via …`",
+        ),
+        None => Lint::error(object, "there is no relay service to expose", INSTALL),
+    }
 }
 
 fn rows(ways: &[Way]) -> String {
@@ -255,7 +268,8 @@ fn rows(ways: &[Way]) -> String {
 }
 
 /// The document that `-o` prints. Its keys stay as they are.
-fn document(relay: &Relay, ways: &[Way]) -> Value {
+fn document(exposure: &Exposure) -> Value {
+    let Exposure { relay, ways, .. } = exposure;
     let way = |way: &Way| {
         json!({
             "via": way.via,
@@ -274,7 +288,7 @@ fn document(relay: &Relay, ways: &[Way]) -> Value {
             "port": relay.port,
             "host": relay.host,
         },
-        "healthy": ended(ways) == ExitCode::Done,
+        "healthy": exposure.ended() == ExitCode::Done,
         "ways": ways.iter().map(way).collect::<Vec<_>>(),
     })
 }

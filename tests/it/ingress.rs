@@ -317,6 +317,10 @@ fn a_dry_run_of_the_client_needs_no_cluster() {
         .success()
         .prints("service/enterprise-networking   configured (dry run)");
     dry(&["--via", "nodeport", "--context", "mgmt"]).exits(2);
+    dry(&["--via", "auto"])
+        .exits(2)
+        .complains("error: whether the cluster serves Istio or Gateway API is not known")
+        .complains("--via loadbalancer (a public address");
 }
 
 #[test]
@@ -343,6 +347,10 @@ fn what_cannot_be_exposed_is_one_clear_error() {
     )
     .exits(2)
     .complains("--service-annotation has no use here");
+    apply(&shell, "mgmt", &namespace, &["--via=nodeport", "--port=8443"])
+        .exits(2)
+        .complains("error: --port has no use here: it is for gateways\n")
+        .complains("hint: leave it out, or go through a gateway");
     apply(&shell, "mgnt", &namespace, &["--via", "istio"])
         .exits(2)
         .complains("did you mean \"mgmt\"? known contexts: mgmt, east, west");

@@ -188,6 +188,57 @@ fn what_is_wrong_is_found_before_and_after() {
 }
 
 #[test]
+fn a_way_through_a_wildcard_is_one() {
+    let site = Site::new();
+    let [mut wild, mut leads_on] = documents("enterprise-networking", "gloo-mesh", 9900);
+    wild["metadata"] = json!({ "name": "wild", "namespace": "edge" });
+    wild["spec"]["servers"][0]["hosts"] = json!(["*"]);
+    leads_on["metadata"] = json!({ "name": "by-hand", "namespace": "gloo-mesh" });
+    leads_on["spec"]["gateways"] = json!(["edge/wild"]);
+    site.shell.apply("alone", &wild);
+    site.ingress("status")
+        .exits(3)
+        .complains("error: nothing outside the cluster leads to enterprise-networking.gloo-mesh\n");
+    site.shell.apply("alone", &leads_on);
+    let address = site.shell.kubectl(&["relay-address"]);
+    assert_eq!(address.success().stdout, "203.0.113.50:443\n");
+    site.ingress("status")
+        .success()
+        .prints("istio   gateway edge/wild   healthy   203.0.113.50:443\n");
+    // Where there is one by name, Istio goes by that.
+    site.ingress("apply --via istio").success();
+    let status = site.ingress("status");
+    status
+        .success()
+        .prints(&format!("istio   {GATEWAY}   healthy   203.0.113.50:443\n"));
+    status.complains("warning: its * on port 443 of the same pods includes");
+    assert!(!status.stdout.contains("edge/wild"), "{status}");
+}
+
+#[test]
+fn a_service_that_leads_nowhere_is_told_from_one_that_is_missing() {
+    let site = Site::new();
+    let missing = "error: there is no relay service to expose\n";
+    site.ingress("status -n edge")
+        .exits(3)
+        .complains(missing)
+        .complains("hint: install Gloo Mesh Enterprise first");
+    site.ingress("lint -n edge").exits(3).prints(missing);
+    let port = |name: &str, port: u16| json!({ "name": name, "port": port });
+    let unnamed = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": "relay", "namespace": "edge" },
+        "spec": { "ports": [port("a", 1), port("b", 2)] },
+    });
+    site.shell.apply("alone", &unnamed);
+    site.ingress("apply --via istio -n edge --service relay")
+        .exits(1)
+        .complains("error: it leads to port 9900 of relay.edge.svc.cluster.local, which has a (1), b (2)\n")
+        .complains("hint: name its gRPC port \"grpc\", or say which Service is the relay server's");
+}
+
+#[test]
 fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
     let site = Site::new();
     let istio = site.ingress("apply --via istio --wait");
@@ -200,6 +251,11 @@ fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
     site.ingress("apply --via istio --wait --dry-run=server")
         .exits(2)
         .complains("a dry run exposes nothing, so there is no address to wait for");
+
+    let elsewhere = "--context alone --host relay.example.com --port 8443 --name other";
+    site.ingress(&format!("apply --via istio {elsewhere}"))
+        .success()
+        .complains("next: kubectl relay-address --context alone --server-name relay.example.com prints ");
 
     let pending = site.ingress("apply --via loadbalancer --wait=1s");
     pending
