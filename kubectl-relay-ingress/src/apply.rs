@@ -171,7 +171,7 @@ impl Site {
                 exposed.spec.get_or_insert_default().type_ = Some(type_.to_owned());
                 let lints = observe::load_balancers(cluster, &[&exposed]).await?;
                 stop_at_errors(cluster, &lints, args.dry_run)?;
-                Ok(Intent::patch(object.clone(), live, patch))
+                Ok(Intent::expose(object.clone(), live, patch))
             }
             (Some(cluster), None) => Err(Error::new("there is no relay service to expose")
                 .context(cluster.context())

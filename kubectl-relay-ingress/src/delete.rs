@@ -44,7 +44,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
 
 fn restore(cluster: &Cluster, object: &ObjectRef, live: &Service) -> Result<Option<Intent>> {
     let patch = service::restore(live).map_err(|e| e.context(cluster.context()).object(object))?;
-    Ok(patch.map(|patch| Intent::patch(object.clone(), live, Some(patch))))
+    Ok(patch.map(|patch| Intent::restore(object.clone(), live, patch)))
 }
 
 /// The kinds of object that `apply` makes, as far as the cluster serves them.

@@ -50,18 +50,44 @@ impl Intent {
         Self::changing(object, action, changes, document)
     }
 
-    /// Patches the relay server's Service, and says who may not like it.
-    pub(crate) fn patch(object: ObjectRef, live: &Service, patch: Option<Value>) -> Self {
-        let document = service::patched(live, patch.as_ref());
-        let Some(patch) = patch else {
-            return Self::new(object, Action::Unchanged, document);
-        };
+    /// Changes the relay server's Service, and says who may not like it.
+    pub(crate) fn expose(object: ObjectRef, live: &Service, patch: Option<Value>) -> Self {
+        match patch {
+            Some(patch) => Self::patch(object, live, patch, reverted),
+            None => Self::new(object, Action::Unchanged, service::patched(live, None)),
+        }
+    }
+
+    /// Takes back what was changed about the relay server's Service, and says who may
+    /// have been told to keep it.
+    pub(crate) fn restore(object: ObjectRef, live: &Service, patch: Value) -> Self {
+        Self::patch(object, live, patch, kept)
+    }
+
+    fn patch(
+        object: ObjectRef,
+        live: &Service,
+        patch: Value,
+        note: impl Fn(&ObjectRef, &str, &[String]) -> String,
+    ) -> Self {
+        let document = service::patched(live, Some(&patch));
         let before = service::patched(live, None);
-        let note = match (Owner::of(&live.metadata), patch.get("spec")) {
-            (Owner::Program(owner), Some(spec)) => Some(reverted(&object, live, &owner, &spec["type"])),
+        let note = match (Owner::of(&live.metadata), patch["spec"]["type"].as_str()) {
+            (Owner::Program(owner), Some(type_)) => Some(note(&object, &owner, &values(live, type_))),
             _ => None,
         };
-        let changes = differences(&before, &patch);
+        let mut changes = differences(&before, &patch);
+        for change in &mut changes {
+            if change.field == format!("metadata.annotations[{:?}]", service::CHANGED) {
+                // Nobody reads JSON in JSON; `-o yaml` has it.
+                let is_removed = change.to.is_empty();
+                let kept = "(for `delete`)".to_owned();
+                (change.from, change.to) = match is_removed {
+                    true => (kept, String::new()),
+                    false => (String::new(), kept),
+                };
+            }
+        }
         let action = Action::Merge(Manifest::new(patch));
         Self {
             note,
@@ -96,18 +122,30 @@ fn spec(document: &Value) -> Value {
     document
 }
 
-/// Says who will undo a change of the Service's type, and how to make it stay.
-fn reverted(object: &ObjectRef, live: &Service, owner: &str, type_: &Value) -> String {
+/// The Helm values that give a relay server's Service a type, as `--set` takes them: one
+/// where its release is known.
+fn values(live: &Service, type_: &str) -> Vec<String> {
     let labels = live.metadata.labels.as_ref();
     let version = labels.and_then(|labels| labels.get("app.kubernetes.io/version"));
-    let values = service::helm_values(object.name(), version.map(String::as_str));
-    let values: Vec<_> = values
-        .iter()
-        .map(|value| format!("{value}={}", type_.as_str().unwrap_or_default()))
-        .collect();
+    let name = live.metadata.name.as_deref().unwrap_or_default();
+    let values = service::helm_values(name, version.map(String::as_str));
+    values.iter().map(|value| format!("{value}={type_}")).collect()
+}
+
+/// Says who will undo a change of the Service's type, and how to make it stay.
+fn reverted(object: &ObjectRef, owner: &str, values: &[String]) -> String {
     format!(
         "note: {object} belongs to {owner}, whose next upgrade or sync sets its type back\n  \
          hint: make it stay with the Helm value {}",
+        values.join(", from 2.3 on ")
+    )
+}
+
+/// Says who may set the Service's type again after it was taken back.
+fn kept(object: &ObjectRef, owner: &str, values: &[String]) -> String {
+    format!(
+        "note: {object} belongs to {owner}, whose next upgrade or sync exposes it again if told to\n  \
+         hint: the Helm value that does not is {}",
         values.join(", from 2.3 on ")
     )
 }

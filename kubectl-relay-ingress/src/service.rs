@@ -30,11 +30,12 @@ struct Change {
 }
 
 impl Change {
-    /// Goes on to another value; what it was before us stays.
+    /// Goes on to another value. What it was before us stays, unless somebody else has
+    /// changed it since: then it is theirs that comes back.
     fn record(known: Option<Self>, now: Option<&str>, to: &str) -> Self {
         let from = match known {
-            Some(known) => known.from,
-            None => now.map(str::to_owned),
+            Some(known) if now == Some(&known.to) => known.from,
+            _ => now.map(str::to_owned),
         };
         Self {
             from,
@@ -71,6 +72,8 @@ pub(crate) fn expose(
         changed.type_ = Some(Change::record(changed.type_.take(), Some(current), type_));
         patch.set_type(type_);
     }
+    // Of an annotation that is given twice the last one counts, as in kubectl.
+    let annotations: BTreeMap<_, _> = annotations.iter().map(|(key, value)| (key, value)).collect();
     for (key, value) in annotations {
         let now = annotation(service, key);
         if now != Some(value) {
@@ -294,6 +297,15 @@ mod tests {
             &[("b", "2")],
             Some(("NodePort", json!({ "a": "1", "b": "2" }))),
         );
+        let twice = [("a", "1"), ("a", "2")];
+        let two = service("ClusterIP", json!({ "a": "2" }));
+        check(
+            &plain,
+            "ClusterIP",
+            &twice,
+            Some(("ClusterIP", json!({ "a": "2" }))),
+        );
+        check(&two, "ClusterIP", &twice, None);
         let error = expose(&service("ExternalName", json!({})), "NodePort", &[]).expect_err("is none");
         assert!(error.to_string().contains("ExternalName"), "{error}");
     }
@@ -314,6 +326,13 @@ mod tests {
             let restored = after(exposed, restore(exposed));
             assert_eq!(restored, Some(("ClusterIP".to_owned(), json!({ "a": "1" }))));
         }
+
+        // Somebody has chosen another type in between.
+        let mut chosen = first.clone();
+        chosen.spec.get_or_insert_default().type_ = Some("NodePort".to_owned());
+        let third = step(&chosen, "LoadBalancer", &[]);
+        let restored = after(&third, restore(&third));
+        assert_eq!(restored, Some(("NodePort".to_owned(), json!({ "a": "1" }))));
 
         // Helm has put the type back, and a person an annotation.
         let mut reverted = second.clone();

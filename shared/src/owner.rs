@@ -39,19 +39,25 @@ impl Owner {
         if let Some(application) = annotation("argocd.argoproj.io/tracking-id") {
             return Self::Program(format!("Argo CD ({application})"));
         }
+        let managers = || {
+            let managers = metadata.managed_fields.iter().flatten();
+            managers
+                .filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty())
+                .filter_map(|entry| entry.manager.as_deref())
+        };
+        // It may track by a label that charts have, too; these say `Helm` of themselves.
+        if managers().any(|manager| manager.starts_with("argocd")) {
+            return Self::Program("Argo CD".to_owned());
+        }
         if let Some(manager) = label("app.kubernetes.io/managed-by") {
             return Self::Program(manager.to_owned());
         }
         if let Some(owner) = metadata.owner_references.iter().flatten().next() {
             return Self::Program(format!("{} {:?}", owner.kind, owner.name));
         }
-        let managers = metadata.managed_fields.iter().flatten();
-        let managers = managers
-            .filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty())
-            .filter_map(|entry| entry.manager.as_deref());
         let mut person = false;
         let mut ours = false;
-        for manager in managers {
+        for manager in managers() {
             match manager {
                 _ if manager.starts_with("kubectl-relay-") => ours = true,
                 _ if is_person(manager) => person = true,
@@ -123,6 +129,17 @@ mod tests {
         check(
             json!({ "labels": { "app.kubernetes.io/managed-by": "Flux" } }),
             "Flux",
+        );
+        check(
+            json!({
+                "labels": { "app.kubernetes.io/managed-by": "Helm" },
+                "managedFields": [{ "manager": "argocd-controller" }],
+            }),
+            "Argo CD",
+        );
+        check(
+            json!({ "annotations": { "argocd.argoproj.io/tracking-id": "gloo:/Service:ns/x" } }),
+            "Argo CD (gloo:/Service:ns/x)",
         );
         check(
             json!({ "ownerReferences": [{ "apiVersion": "v1", "kind": "SealedSecret", "name": "x", "uid": "u" }] }),

@@ -188,7 +188,7 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
     assert!(balanced.success().stderr.starts_with(&start), "{balanced}");
     balanced
         .complains("from \"all\"\n")
-        .complains("to \"internal\"\n  metadata.annotations[\"kubectl-relay-ingress/changed\"]   new ")
+        .complains("to \"internal\"\n  metadata.annotations[\"kubectl-relay-ingress/changed\"]   new (for `delete`)\n")
         .complains("from \"ClusterIP\"\n")
         .complains("to \"LoadBalancer\"\n")
         .complains(&format!(
@@ -218,9 +218,13 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
     dry.success()
         .prints("service/enterprise-networking   configured (server dry run)");
     assert_eq!(service(&shell, &namespace), exposed);
-    delete(&[])
+    let restored = delete(&[]);
+    restored
         .success()
-        .prints("service/enterprise-networking   configured\n");
+        .prints("service/enterprise-networking   configured\n")
+        .complains("without (for `delete`)\n")
+        .complains("release \"gloo-mesh\", whose next upgrade or sync exposes it again if told to\n")
+        .complains("enterprise-networking.enterpriseNetworking.serviceType=ClusterIP\n");
     let after = service(&shell, &namespace);
     for kept in ["spec", "status"] {
         assert_eq!(after[kept], before[kept]);
