@@ -160,7 +160,7 @@ fn an_agent_reaches_the_server_through_istio() {
         let foreign = "--ca-file foreign/relay-root.crt";
         assert_eq!(site.failed_checks(3, foreign), ["trust"]);
 
-        assert_eq!(faults(&site.shell), [""; 0]);
+        assert_eq!(faults(&site.shell, NAMESPACE), [""; 0]);
         let mut astray = site.shell.get(
             "mgmt",
             "gateways.networking.istio.io/gloo-mesh-ingress",
@@ -169,7 +169,7 @@ fn an_agent_reaches_the_server_through_istio() {
         astray["metadata"] = json!({ "name": "astray", "namespace": NAMESPACE });
         astray["spec"]["selector"] = json!({ "istio": "nobody" });
         site.shell.apply("mgmt", &astray);
-        assert_eq!(faults(&site.shell), ["IST0101"]);
+        assert_eq!(faults(&site.shell, NAMESPACE), ["IST0101"]);
         site.kubectl("-n gloo-mesh delete gateways.networking.istio.io astray")
             .success();
 
@@ -191,6 +191,29 @@ fn an_agent_reaches_the_server_through_istio() {
             |site| site.dial("east", AUTHORITY),
             |dialled| dialled.code == Some(0),
         );
+
+        // A Gateway of somebody's for all hosts will do, as status says.
+        let leads_on = "virtualservices.networking.istio.io/gloo-mesh-ingress";
+        let mut leads_on = site.shell.get("mgmt", leads_on, NAMESPACE);
+        leads_on["metadata"] = json!({ "name": "by-hand", "namespace": NAMESPACE });
+        site.kubectl("relay-ingress delete").success();
+        site.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(1),
+        );
+        let mut wild = astray;
+        wild["metadata"]["name"] = "gloo-mesh-ingress".into();
+        wild["spec"]["selector"] = json!({ "istio": "ingressgateway" });
+        wild["spec"]["servers"][0]["hosts"] = json!(["*"]);
+        site.shell.apply("mgmt", &wild);
+        site.shell.apply("mgmt", &leads_on);
+        site.eventually(
+            |site| site.dial("east", AUTHORITY),
+            |dialled| dialled.code == Some(0),
+        );
+        site.kubectl("relay-ingress status")
+            .success()
+            .prints("istio   gateway gloo-mesh/gloo-mesh-ingress   healthy   ");
     });
 }
 
@@ -229,6 +252,9 @@ fn an_agent_reaches_the_server_through_gateway_api() {
         let healthy = site.eventually(|site| site.kubectl(status), |shown| shown.code == Some(0));
         healthy.prints("gateway-api   gateway istio-system/gloo-mesh-ingress   healthy   ");
         site.proves_itself();
+        for namespace in [NAMESPACE, data_plane::NAMESPACE] {
+            assert_eq!(faults(&site.shell, namespace), [""; 0]);
+        }
         site.kubectl("relay-ingress delete").success();
         site.eventually(
             |site| site.dial("east", AUTHORITY),
@@ -248,17 +274,17 @@ fn issue(shell: &Shell, agent: &str, namespace: &str, root: &str) {
     shell.relay(&words(&issue)).success();
 }
 
-/// What Istio's own critic finds wrong in the relay's namespace, by code. It also
-/// gives information, such as that the namespace takes no part in the mesh.
+/// What Istio's own critic finds wrong in a namespace, by code. It also gives
+/// information, such as that the namespace takes no part in the mesh.
 #[track_caller]
-fn faults(shell: &Shell) -> Vec<String> {
+fn faults(shell: &Shell, namespace: &str) -> Vec<String> {
     let istioctl = Tool::Istioctl
         .path()
         .expect("istioctl is built")
         .to_string_lossy();
-    let analyze = words("analyze --context mgmt --namespace gloo-mesh --output json");
+    let analyze = format!("analyze --context mgmt --namespace {namespace} --output json");
     // It exits with 79 where it finds an error.
-    let found = shell.run(&istioctl, &analyze).json();
+    let found = shell.run(&istioctl, &words(&analyze)).json();
     let found = found.as_array().expect("is a list").iter();
     found
         .filter(|message| message["level"] != "Info")
