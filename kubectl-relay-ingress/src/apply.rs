@@ -253,7 +253,10 @@ impl Site {
 
         let changes = objects.into_iter().map(async |(object, document)| {
             let live = cluster.get::<Value>(&object).await?;
-            Ok(Intent::apply(object, live.as_ref(), document, conflicts))
+            let live = live.as_ref();
+            let note = live.and_then(|live| gateway_api::left_behind(live, &document));
+            let intent = Intent::apply(object, live, document, conflicts);
+            Ok(Intent { note, ..intent })
         });
         try_join_all(changes).await
     }

@@ -4,11 +4,13 @@
 //! The route lives beside the relay server, so that it needs no ReferenceGrant to lead
 //! to its Service; a Gateway elsewhere takes routes from there.
 
+use std::collections::BTreeSet;
+
 use kube::api::ApiResource;
 use relay_shared::{Error, Result, cluster::ObjectRef};
 use serde_json::{Value, json};
 
-use crate::target::Target;
+use crate::{route::array, target::Target};
 
 pub(crate) use relay_shared::gateway_api::GROUP;
 
@@ -138,11 +140,69 @@ pub(crate) fn objects(target: &Target, class: &str, kinds: &Kinds) -> [(ObjectRe
     ]
 }
 
+/// Says which Gateways a route led on from, and will no more: where another namespace is
+/// asked for, the route moves to another Gateway, and the former stays up.
+pub(crate) fn left_behind(live: &Value, wanted: &Value) -> Option<String> {
+    let parents = |route: &Value| {
+        let own = route["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let parents = array(&route["spec"]["parentRefs"]).map(move |parent| {
+            let text = |key: &str| parent[key].as_str().map(str::to_owned);
+            (
+                text("namespace").unwrap_or_else(|| own.clone()),
+                text("name").unwrap_or_default(),
+            )
+        });
+        parents.collect::<BTreeSet<_>>()
+    };
+    let left = &parents(live) - &parents(wanted);
+    let notes = left.iter().map(|(namespace, name)| {
+        format!(
+            "note: gateway {namespace}/{name} stays, and this route leads on from it no more\n  \
+             hint: if nothing else needs it, run\n  \
+             kubectl -n {namespace} delete gateways.{GROUP} {name}"
+        )
+    });
+    let notes: Vec<_> = notes.collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use relay_shared::ExitCode;
 
     use super::*;
+
+    #[test]
+    fn gateways_that_are_left_behind_are_named() {
+        #[track_caller]
+        fn check(live: Value, want: &[&str]) {
+            let route = |parents: Value| json!({ "metadata": { "namespace": "mesh" }, "spec": { "parentRefs": parents } });
+            let wanted = route(json!([{ "name": "g", "namespace": "edge" }]));
+            let note = left_behind(&route(live), &wanted).unwrap_or_default();
+            let named: Vec<_> = note
+                .lines()
+                .filter_map(|line| line.strip_prefix("note: gateway "))
+                .collect();
+            let want: Vec<_> = want
+                .iter()
+                .map(|name| format!("{name} stays, and this route leads on from it no more"))
+                .collect();
+            assert_eq!(named, want);
+        }
+        check(json!(null), &[]);
+        check(
+            json!([{ "name": "g", "namespace": "edge", "sectionName": "relay" }]),
+            &[],
+        );
+        check(json!([{ "name": "g" }]), &["mesh/g"]);
+        check(
+            json!([{ "name": "h", "namespace": "edge" }, { "name": "g" }]),
+            &["edge/h", "mesh/g"],
+        );
+    }
 
     #[test]
     fn a_class_is_chosen_where_there_is_a_choice() {

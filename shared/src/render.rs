@@ -66,7 +66,8 @@ fn name(object: &Value) -> String {
     }
 }
 
-/// A line for each object: its context, its kind and name, what became of it.
+/// A line for each object: its context, its kind and name, what became of it. Where two
+/// are alike, their namespaces tell them apart.
 pub fn report(report: &Report, dry_run: DryRun) -> String {
     let suffix = match dry_run {
         DryRun::None => "",
@@ -74,13 +75,24 @@ pub fn report(report: &Report, dry_run: DryRun) -> String {
         DryRun::Server => " (server dry run)",
     };
     let rows = report.clusters.iter().flat_map(|cluster| {
-        cluster.objects.iter().map(|report| {
-            [
-                cluster.context.clone(),
-                report.object.path(),
-                format!("{}{suffix}", report.outcome.word()),
-            ]
-        })
+        let paths: Vec<_> = cluster
+            .objects
+            .iter()
+            .map(|report| report.object.path())
+            .collect();
+        let shown = |report: &ObjectReport| {
+            let path = report.object.path();
+            let is_unique = paths.iter().filter(|other| **other == path).count() == 1;
+            match report.object.namespace().filter(|_| !is_unique) {
+                Some(namespace) => format!("{path} in {namespace}"),
+                None => path,
+            }
+        };
+        let row = |report: &ObjectReport| {
+            let outcome = format!("{}{suffix}", report.outcome.word());
+            [cluster.context.clone(), shown(report), outcome]
+        };
+        cluster.objects.iter().map(row).collect::<Vec<_>>()
     });
     columns(&rows.collect::<Vec<_>>())
 }
@@ -200,6 +212,35 @@ mod tests {
     fn columns_line_up_and_show_control_characters() {
         let rows = [["a", "bbb", "c"], ["aaaa\x1b", "b", ""]].map(|row| row.map(str::to_owned));
         assert_eq!(columns(&rows), "a            bbb   c\naaaa\\u{1b}   b\n");
+    }
+
+    #[test]
+    fn a_report_tells_objects_apart() {
+        use k8s_openapi::api::core::v1::Secret;
+
+        use crate::{apply::ClusterReport, cluster::ObjectRef};
+
+        let object = |namespace: &str, name: &str| ObjectReport {
+            object: ObjectRef::new::<Secret>(namespace, name),
+            outcome: Outcome::Deleted,
+            changes: Vec::new(),
+            sent: Value::Null,
+        };
+        let cluster = |context: &str, objects| ClusterReport {
+            context: context.to_owned(),
+            objects,
+        };
+        let clusters = vec![
+            cluster("east", vec![object("a", "x"), object("b", "x"), object("b", "y")]),
+            cluster("west", vec![object("a", "x")]),
+        ];
+        assert_eq!(
+            report(&Report { clusters }, DryRun::None),
+            "east   secret/x in a   deleted\n\
+             east   secret/x in b   deleted\n\
+             east   secret/y        deleted\n\
+             west   secret/x        deleted\n"
+        );
     }
 
     #[test]

@@ -136,7 +136,18 @@ fn a_gateway_and_a_route_lead_to_the_relay_server() {
         .exits(3)
         .prints("error: it is not Programmed: m\n");
 
-    assert_eq!(ingress(&shell, "delete").success().stdout, report("deleted"));
+    // The route moves; the Gateway in the other namespace would stay unnoticed.
+    ingress(&shell, "apply --via gateway-api --gateway-class istio")
+        .success()
+        .complains("spec.parentRefs[0].namespace   from \"edge\"\n")
+        .complains("note: gateway edge/gloo-mesh-ingress stays, and this route leads on from it no more\n")
+        .complains("kubectl -n edge delete gateways.gateway.networking.k8s.io gloo-mesh-ingress\n");
+    assert_eq!(
+        ingress(&shell, "delete").success().stdout,
+        "alone   gateway.gateway.networking.k8s.io/gloo-mesh-ingress in edge        deleted\n\
+         alone   gateway.gateway.networking.k8s.io/gloo-mesh-ingress in gloo-mesh   deleted\n\
+         alone   tlsroute.gateway.networking.k8s.io/gloo-mesh-ingress               deleted\n"
+    );
     let left = "get gateways.gateway.networking.k8s.io,tlsroutes.gateway.networking.k8s.io -A -o name";
     assert_eq!(shell.kubectl(&words(left)).success().stdout, "");
     let same = ingress(
