@@ -25,15 +25,21 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
     // Ours are found also where the relay server is gone.
     let service = found.as_ref().map(|(object, _)| object.name()).or(named);
     let labels = made_for(&flags.namespace, service);
-    let mut intents = Vec::new();
+    let (mut intents, mut is_whole) = (Vec::new(), true);
     if let Some((object, live)) = &found {
         intents.extend(restore(&cluster, object, live)?);
     }
     for kind in kinds(&cluster).await? {
-        intents.extend(ours(&cluster, &kind, &flags.namespace, &labels).await?);
+        match ours(&cluster, &kind, &flags.namespace, &labels).await? {
+            Some(found) => intents.extend(found),
+            None => is_whole = false,
+        }
     }
     if intents.is_empty() {
-        terminal::story("nothing of ours is left: there is nothing to take back");
+        terminal::story(match is_whole {
+            true => "nothing of ours is left: there is nothing to take back",
+            false => "nothing of ours is to be seen: there is nothing to take back",
+        });
         return Ok(ExitCode::Done);
     }
     let (report, _) = carry_out(cluster, intents, args.dry_run).await?;
@@ -56,15 +62,25 @@ async fn kinds(cluster: &Cluster) -> Result<Vec<ApiResource>> {
 }
 
 /// The objects of a kind that we made, wherever they are; who may not look everywhere
-/// finds those beside the relay server.
-async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &str) -> Result<Vec<Intent>> {
+/// finds those beside the relay server, and `None` who may not look there either.
+async fn ours(
+    cluster: &Cluster,
+    kind: &ApiResource,
+    namespace: &str,
+    labels: &str,
+) -> Result<Option<Vec<Intent>>> {
     let found = match cluster.list_dynamic(kind, None, labels).await {
-        Err(error) if error.is_forbidden() => {
-            not_checked(
-                &format!("what there may be outside of namespace {namespace:?}"),
-                &error,
-            );
-            cluster.list_dynamic(kind, Some(namespace), labels).await?
+        Err(refused) if refused.is_forbidden() => {
+            let beside = cluster.list_dynamic(kind, Some(namespace), labels).await;
+            if let Err(error) = &beside
+                && error.is_forbidden()
+            {
+                not_checked(&format!("what there may be of {}", kind.plural), error);
+                return Ok(None);
+            }
+            let elsewhere = format!("what there may be outside of namespace {namespace:?}");
+            not_checked(&elsewhere, &refused);
+            beside?
         }
         found => found?,
     };
@@ -79,5 +95,5 @@ async fn ours(cluster: &Cluster, kind: &ApiResource, namespace: &str, labels: &s
         let object = ObjectRef::dynamic(kind.clone(), &namespace, &name);
         Intent::new(object, Action::Delete(preconditions), live)
     });
-    Ok(deleted.collect())
+    Ok(Some(deleted.collect()))
 }

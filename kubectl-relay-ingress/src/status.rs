@@ -224,16 +224,22 @@ async fn address(cluster: &Cluster, lookup: &Lookup, lints: &mut Vec<Lint>) -> R
     if let Some((address, _)) = candidate::choose(&candidates) {
         return Ok(Some(address.to_string()));
     }
-    let reasons = candidates
-        .iter()
-        .filter_map(|candidate| Some((candidate, candidate.result.as_ref().err()?)));
-    lints.extend(reasons.map(|(candidate, reason)| {
-        Lint::error(
-            &candidate.object,
-            format!("it has no address: {}", reason.state),
-            &reason.hint,
-        )
-    }));
+    for candidate in &candidates {
+        let Err(reason) = &candidate.result else {
+            continue;
+        };
+        let object = candidate.object.to_string();
+        let mut known = lints.iter_mut();
+        match known.find(|lint| lint.object == object && lint.message == reason.state) {
+            // What it warned of has come true, and its hint knows more.
+            Some(lint) => lint.severity = Severity::Error,
+            None => lints.push(Lint::error(
+                object,
+                format!("it has no address: {}", reason.state),
+                &reason.hint,
+            )),
+        }
+    }
     Ok(None)
 }
 

@@ -91,7 +91,7 @@ pub fn of_service(
         _ => of_external_ips(service, port, preferences),
     };
     if found.is_empty() && external.is_empty() {
-        found.push(("spec.type".to_owned(), Err(internal(kind))));
+        found.push(("spec.type".to_owned(), Err(internal(source, kind))));
     }
     found.extend(external);
     found.into_iter().map(candidate).collect()
@@ -106,11 +106,14 @@ pub fn service_type(service: &Service) -> &str {
         .unwrap_or("ClusterIP")
 }
 
-fn internal(kind: &str) -> Reason {
-    Reason::new(
-        format!("its type is {kind}, which nothing outside the cluster can reach"),
-        "expose it with `kubectl relay-ingress apply --via loadbalancer` or `--via istio`",
-    )
+fn internal(source: Source, kind: &str) -> Reason {
+    let hint = match source {
+        Source::Service => "expose it with `kubectl relay-ingress apply --via loadbalancer` or `--via istio`",
+        // Whose gateway it is, its type is theirs to choose.
+        _ => "give it the type LoadBalancer or NodePort, for which Istio's gateway chart has `service.type`",
+    };
+    let state = format!("its type is {kind}, which nothing outside the cluster can reach");
+    Reason::new(state, hint)
 }
 
 fn no_such_port(wanted: &PortRef, ports: &[ServicePort]) -> Reason {

@@ -176,7 +176,17 @@ fn what_is_wrong_is_found_before_and_after() {
         .success()
         .complains("warning: its type is ClusterIP, which nothing outside the cluster can reach\n")
         .complains("kubectl -n istio-system patch service istio-ingressgateway --type merge -p '{\"spec\":{\"type\":\"LoadBalancer\"}}'\n");
-    site.ingress("status").exits(3).prints("broken").prints("<none>");
+    let broken = site.ingress("status");
+    broken.exits(3).prints("broken").prints("<none>");
+    // Once, with the same way out.
+    let internal = "its type is ClusterIP, which nothing outside the cluster can reach\n";
+    assert_eq!(broken.stderr.matches(internal).count(), 1, "{broken}");
+    broken
+        .complains(&format!("error: {internal}"))
+        .complains("patch service istio-ingressgateway --type merge");
+    site.ingress("apply --via istio --wait=1s")
+        .exits(1)
+        .complains("hint: give it the type LoadBalancer or NodePort, for which Istio's gateway chart has `service.type`\n");
 
     site.kubectl("-n gloo-mesh delete service enterprise-networking");
     let gone = site.lint(3);
@@ -387,6 +397,7 @@ fn who_may_read_little_is_told_what_was_not_checked() {
     let kubeconfig = Kubeconfig::new()
         .context("alone", alone)
         .user_context("dev", alone, "dev")
+        .user_context("auditor", alone, "auditor")
         .current("alone");
     let shell = Shell::new(&kubeconfig);
     let objects = "gateways.networking.istio.io,virtualservices.networking.istio.io,services";
@@ -410,4 +421,21 @@ fn who_may_read_little_is_told_what_was_not_checked() {
         .success()
         .complains("not checked: what there may be outside of namespace \"gloo-mesh\"\n")
         .prints("gateway.networking.istio.io/gloo-mesh-ingress          deleted");
+
+    // Who may change the Service alone takes back what they did.
+    fixtures::grant(&shell, "alone", "gloo-mesh", "auditor", "get,patch", "services");
+    let auditor =
+        |line: &str| shell.kubectl(&[&["relay-ingress", "--context", "auditor"], &words(line)[..]].concat());
+    auditor("apply --via loadbalancer").success();
+    auditor("delete")
+        .success()
+        .complains("not checked: what there may be of gateways\n")
+        .prints("service/enterprise-networking   configured\n");
+    let service = site
+        .shell
+        .get("alone", "service/enterprise-networking", "gloo-mesh");
+    assert_eq!(service["spec"]["type"], "ClusterIP");
+    auditor("delete")
+        .success()
+        .complains("nothing of ours is to be seen: there is nothing to take back\n");
 }
