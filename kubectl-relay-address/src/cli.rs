@@ -150,7 +150,11 @@ struct ChoiceArgs {
     #[arg(long, value_enum, hide_possible_values = true, value_name = "ipv4|ipv6")]
     ip_family: Option<Family>,
 
-    /// Print every address, one a line, the best first
+    /// Print every address that works, one a line, the best first
+    ///
+    /// Every address of the sources that --via names, each once: what load balancers
+    /// and external IPs have, and where node ports count all that the nodes have which
+    /// answer. -o wide says where each is from.
     #[arg(long)]
     pub(crate) all: bool,
 

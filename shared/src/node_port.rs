@@ -55,7 +55,7 @@ impl NodeAddressType {
     }
 }
 
-/// The node port on every Ready node. A node that runs a ready pod comes first;
+/// The node port on every address of every Ready node. A node that runs a ready pod comes first;
 /// under `externalTrafficPolicy: Local` no other node answers at all.
 pub(crate) fn of_nodes(
     service: &Service,
@@ -98,12 +98,15 @@ pub(crate) fn of_nodes(
         if !is_ready_node(node) || (local && !runs_pod) {
             continue;
         }
-        if let Some((rank, address)) = best_address(node, service, node_port, preferences) {
+        let addresses = addresses(node, service, node_port, preferences);
+        for (nth, Ranked { unfit, rank, address }) in addresses.into_iter().enumerate() {
+            // The best of each node comes before what else they have.
+            if nth > 0 && unfit != FIT {
+                break;
+            }
             let field = format!("node {name} {}", address.type_);
             let result = preferences.address(&address.address, node_port);
-            // What does not answer itself comes after all that do.
-            let foreign = !serves_family(service, &address.address);
-            ranked.push(((result.is_err(), foreign, !runs_pod, rank), (field, result)));
+            ranked.push(((unfit, nth > 0, !runs_pod, rank), (field, result)));
         }
     }
     // Stable: among equals, nodes stay in the order the API server lists them.
@@ -126,31 +129,44 @@ pub(crate) fn of_nodes(
     }
 }
 
-/// The address of a node that is most likely reached from another cluster, with its
-/// rank. One that can be dialled is better than any other, and an IP of the Service's
-/// own family is better than one that only something before the node can translate.
-fn best_address<'n>(
-    node: &'n Node,
-    service: &Service,
-    port: i32,
-    preferences: &Preferences,
-) -> Option<(usize, &'n NodeAddress)> {
+/// An address of a node, and how likely it is reached from another cluster.
+struct Ranked<'n> {
+    /// Whether it cannot be dialled, and whether it is an IP of a family that the Service
+    /// has not: the node does not answer there, and only something before it might.
+    unfit: (bool, bool),
+    /// That of its type.
+    rank: usize,
+    address: &'n NodeAddress,
+}
+
+/// Nothing speaks against an address.
+const FIT: (bool, bool) = (false, false);
+
+/// The addresses of a node, the one that is most likely reached first.
+fn addresses<'n>(node: &'n Node, service: &Service, port: i32, preferences: &Preferences) -> Vec<Ranked<'n>> {
     let types = match preferences.node_address_types.as_slice() {
         [] => NodeAddressType::value_variants(),
         types => types,
     };
-    let addresses = node.status.as_ref()?.addresses.as_deref()?;
+    let status = node.status.as_ref();
+    let addresses = status.and_then(|status| status.addresses.as_deref());
+    let addresses = addresses.unwrap_or_default().iter();
     let ranked = addresses
-        .iter()
-        .filter(|a| !a.address.is_empty())
-        .filter_map(|a| {
-            let rank = types.iter().position(|kind| kind.name() == a.type_)?;
-            Some((rank, a))
+        .filter(|address| !address.address.is_empty())
+        .filter_map(|address| {
+            let host = &address.address;
+            Some(Ranked {
+                unfit: (
+                    preferences.address(host, port).is_err(),
+                    !serves_family(service, host),
+                ),
+                rank: types.iter().position(|kind| kind.name() == address.type_)?,
+                address,
+            })
         });
-    ranked.min_by_key(|(rank, a)| {
-        let usable = preferences.address(&a.address, port).is_ok();
-        (!usable, !serves_family(service, &a.address), *rank)
-    })
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by_key(|ranked| (ranked.unfit, ranked.rank));
+    ranked
 }
 
 /// Whether a Service listens on addresses of a host's family.

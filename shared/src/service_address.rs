@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nodes_best_address_is_the_one_others_can_reach() {
+    fn a_nodes_addresses_are_ranked_by_who_can_reach_them() {
         let all = [
             ("Hostname", "host"),
             ("InternalDNS", "in.example"),
@@ -421,14 +421,14 @@ mod tests {
             ("ExternalDNS", "out.example"),
             ("ExternalIP", "192.0.2.1"),
         ];
-        for (count, (kind, address)) in all.iter().enumerate() {
-            let got = found(
-                node_port(json!({})),
-                "https",
-                &[node("n", true, &all[..=count])],
-                &[],
-            );
-            assert_eq!(got, [format!("node n {kind} {address}:30443")]);
+        for count in 0..all.len() {
+            let known = &all[..=count];
+            let got = found(node_port(json!({})), "https", &[node("n", true, known)], &[]);
+            let best_first = known.iter().rev();
+            let want: Vec<_> = best_first
+                .map(|(kind, address)| format!("node n {kind} {address}:30443"))
+                .collect();
+            assert_eq!(got, want);
         }
         let odd = node(
             "n",
@@ -439,6 +439,16 @@ mod tests {
             found(node_port(json!({})), "https", &[odd], &[]),
             ["node n Hostname host:30443"]
         );
+        // What else a node has comes after the best of the others.
+        let nodes = [node("n", true, &all[2..]), node("m", true, &all[2..3])];
+        let got = found(node_port(json!({})), "https", &nodes, &[pod("m", true)]);
+        let want = [
+            "node m InternalIP 10.0.0.1:30443",
+            "node n ExternalIP 192.0.2.1:30443",
+            "node n ExternalDNS out.example:30443",
+            "node n InternalIP 10.0.0.1:30443",
+        ];
+        assert_eq!(got, want);
     }
 
     #[test]
@@ -558,25 +568,35 @@ mod tests {
             ("ExternalIP", "2001:db8::1"),
             ("Hostname", "n"),
         ];
-        let (v4, v6) = (
+        let (v4, v6, name) = (
             "node n ExternalIP 192.0.2.1:30443",
             "node n ExternalIP [2001:db8::1]:30443",
+            "node n Hostname n:30443",
         );
-        check(&["IPv4"], &[], None, &all, &[v4]);
-        check(&["IPv6"], &[], None, &all, &[v6]);
-        check(&["IPv6", "IPv4"], &[], None, &all, &[v4]);
-        check(&["IPv4", "IPv6"], &[], Some(Family::V6), &all, &[v6]);
-        check(&["IPv4"], &[], None, &all[3..4], &[v6]);
-        use NodeAddressType::{ExternalIp, Hostname, InternalIp};
-        let internal = "node n InternalIP 10.0.0.1:30443";
-        check(&["IPv4"], &[InternalIp, ExternalIp], None, &all, &[internal]);
+        let (inner4, inner6) = (
+            "node n InternalIP 10.0.0.1:30443",
+            "node n InternalIP [fd00::1]:30443",
+        );
+        check(&["IPv4"], &[], None, &all, &[v4, inner4, name]);
+        check(&["IPv6"], &[], None, &all, &[v6, inner6, name]);
         check(
-            &["IPv4"],
-            &[Hostname, InternalIp],
+            &["IPv6", "IPv4"],
+            &[],
             None,
             &all,
-            &["node n Hostname n:30443"],
+            &[v4, v6, inner4, inner6, name],
         );
+        check(
+            &["IPv4", "IPv6"],
+            &[],
+            Some(Family::V6),
+            &all,
+            &[v6, inner6, name],
+        );
+        check(&["IPv4"], &[], None, &all[3..4], &[v6]);
+        use NodeAddressType::{ExternalIp, Hostname, InternalIp};
+        check(&["IPv4"], &[InternalIp, ExternalIp], None, &all, &[inner4, v4]);
+        check(&["IPv4"], &[Hostname, InternalIp], None, &all, &[name, inner4]);
         let (none, other) = (
             "its type is NodePort, and no Ready node has an address",
             "192.0.2.1 is not an IPv6 address",

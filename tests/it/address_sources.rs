@@ -293,7 +293,7 @@ fn one_of_many_addresses_is_chosen_by_flags() {
     );
     cluster.prints(
         &["--node-port", "--all", "--via", "service"],
-        "a.example.com:30900\n192.0.2.2:30900",
+        "a.example.com:30900\n192.0.2.2:30900\n192.0.2.1:30900\nnode-a:30900",
     );
 
     relay["spec"]["externalIPs"] = json!(["203.0.113.99"]);
