@@ -1,8 +1,8 @@
 //! The command line of `kubectl relay-address`.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use clap_complete::engine::ArgValueCandidates;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
@@ -92,11 +92,14 @@ struct LookupArgs {
     service: ServiceArgs,
 
     /// Port of the relay server's Service, by name or number
-    #[arg(long, value_name = "PORT", default_value = relay::PORT_NAME)]
+    #[arg(long, value_name = "PORT", default_value = relay::PORT_NAME, value_parser = NonEmptyStringValueParser::new())]
     port_name: String,
 
     /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]
-    #[arg(long, value_name = "NAME", value_parser = args::dns_name)]
+    ///
+    /// An IP is none: TLS asks for a server by a DNS name, and agents ask for the one
+    /// that they are told, whichever address they dial.
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
     server_name: Option<String>,
 
     /// Namespace of the Istio ingress gateway [default: wherever one serves the relay]
@@ -117,7 +120,7 @@ struct LookupArgs {
     /// Port of the Istio ingress gateway, by name or number [default: the Gateway's]
     ///
     /// Where no Gateway says which, it is the one named https.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = NonEmptyStringValueParser::new())]
     ingress_port_name: Option<String>,
 }
 
@@ -161,7 +164,7 @@ struct ChoiceArgs {
     /// Show what was found where, and why each is taken or not
     ///
     /// Looks everywhere, even where an address was found already. With -o json it is
-    /// in `candidates`.
+    /// in `candidates`; with -o env it goes to stderr.
     #[arg(long)]
     pub(crate) explain: bool,
 
@@ -211,6 +214,15 @@ pub(crate) enum Output {
     Document(Format),
 }
 
+/// A name that agents can ask for. Go sends none where it is an IP (RFC 6066, section
+/// 3), so that no gateway could tell whom it is for.
+fn server_name(text: &str) -> Result<String, String> {
+    match text.parse::<IpAddr>() {
+        Ok(_) => Err("expected a DNS name: agents cannot ask for a server by an IP".to_owned()),
+        Err(_) => args::dns_name(text),
+    }
+}
+
 impl AddressOutput {
     /// The format that is asked for.
     ///
@@ -239,6 +251,12 @@ impl Cli {
             );
         }
         let output = self.output.parse()?;
+        if self.choice.all && output == Output::Environment {
+            return Err(
+                Error::usage("-o env assigns one address, and --all prints every one")
+                    .hint("leave one of them out: --all prints an address a line"),
+            );
+        }
         if self.check.check && matches!(output, Output::Wide | Output::Environment) {
             return Err(
                 Error::usage("--check prints a table or a document, not this format")

@@ -27,7 +27,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         return check(&cli, &output, &kubeconfig, &cluster, &observation).await;
     }
     let found = observation.address(cluster.context());
-    if found.is_ok() || cli.explains() {
+    // What a shell evaluates has no place for a story.
+    let is_evaluated = output == Output::Environment;
+    if is_evaluated && cli.explains() {
+        terminal::story(report::explanation(&observation).trim_end());
+    }
+    if found.is_ok() || (cli.explains() && !is_evaluated) {
         terminal::data(&show(&cli, &output, &observation)?)?;
     }
     found.map(|_| ExitCode::Done)

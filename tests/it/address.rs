@@ -477,4 +477,30 @@ fn a_name_that_cannot_be_is_wrong_usage() {
             .complains(": a name has at most 63 lower case letters, digits and dashes, none at its ends\n");
         assert_eq!(refused.stdout, "");
     }
+    for (flags, complaint) in [
+        (
+            &["--port-name", ""][..],
+            "error: a value is required for '--port-name <PORT>'",
+        ),
+        (
+            &["--ingress-port-name="],
+            "error: a value is required for '--ingress-port-name <PORT>'",
+        ),
+        (
+            &["--server-name", "10.0.0.1"],
+            "agents cannot ask for a server by an IP\n",
+        ),
+        (
+            &["--server-name", "fd00::1"],
+            "agents cannot ask for a server by an IP\n",
+        ),
+        (
+            &["--all", "-o", "env"],
+            "error: -o env assigns one address, and --all prints every one\n",
+        ),
+    ] {
+        let refused = shell.kubectl(&[&["relay-address"], flags].concat());
+        refused.exits(2).complains(complaint);
+        assert_eq!(refused.stdout, "");
+    }
 }

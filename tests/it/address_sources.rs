@@ -335,6 +335,12 @@ fn an_address_is_printed_for_shells_and_programs() {
             environment.stdout,
             format!("MGMT_INGRESS_ADDRESS='{host}'\nMGMT_INGRESS_PORT='9900'\nRELAY_ADDRESS='{host}:9900'\n")
         );
+        let explained = cluster.address(&["-o", "env", "--explain"]);
+        explained
+            .success()
+            .complains("relay host: enterprise-networking.gloo-mesh\n")
+            .complains("\n    taken\n");
+        assert_eq!(explained.stdout, environment.stdout);
         let script = "eval \"$(kubectl relay-address -o env)\"\n\
                       [ \"$RELAY_ADDRESS\" = \"$MGMT_INGRESS_ADDRESS:$MGMT_INGRESS_PORT\" ] && echo $RELAY_ADDRESS";
         let evaluated = cluster.shell.run("sh", &["-euc", script]);
