@@ -34,14 +34,18 @@ fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCo
         .build()
         .map_err(|e| Error::new(format!("cannot start the async runtime: {e}")))
         .and_then(|runtime| {
-            runtime.block_on(async {
+            let ended = runtime.block_on(async {
                 tokio::select! {
                     // First, so that Ctrl-C is heard from the beginning.
                     biased;
                     () = interrupt::stop() => Err(Error::interrupted()),
                     ended = run => ended,
                 }
-            })
+            });
+            // A name server that does not answer would hold up the end: the look-up has a
+            // thread of its own, and nobody waits for it any more.
+            runtime.shutdown_background();
+            ended
         });
     match ended {
         Ok(code) => code.into(),
@@ -56,4 +60,28 @@ fn block_on(run: impl Future<Output = Result<ExitCode>>) -> std::process::ExitCo
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_on_another_thread_does_not_hold_up_the_end() {
+        let start = Instant::now();
+        block_on(async {
+            // As the look-up of a name, which cannot be cancelled.
+            drop(tokio::task::spawn_blocking(|| {
+                thread::sleep(Duration::from_secs(20));
+            }));
+            tokio::task::yield_now().await;
+            Ok(ExitCode::Done)
+        });
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
 }
