@@ -29,10 +29,10 @@ pub struct Backend<'a> {
 
 /// A listener of a Gateway that a TLSRoute leads on from to the relay server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entrance<'a> {
+struct Entrance {
     port: i32,
-    /// Why the route does not count, if its Gateway says so.
-    refusal: Option<&'a str>,
+    /// Why it does not count, if the Gateway's controller says so.
+    refusal: Option<Reason>,
 }
 
 /// Every address of every Gateway that has a TLSRoute to the relay server.
@@ -53,11 +53,7 @@ pub fn candidates(
         };
         let mut ports = Vec::new();
         for Entrance { port, refusal } in entrances(gateway, routes, backend) {
-            if let Some(refusal) = refusal {
-                let reason = Reason::new(
-                    format!("it does not accept the TLSRoute to the relay server: {refusal}"),
-                    "see `kubectl describe tlsroute`",
-                );
+            if let Some(reason) = refusal {
                 found.push(candidate(("spec.listeners".to_owned(), Err(reason))));
             } else if !ports.contains(&port) {
                 ports.push(port);
@@ -93,8 +89,8 @@ fn addresses(gateway: &Value, port: i32, preferences: &Preferences) -> Vec<Found
 }
 
 /// The listeners of a Gateway that pass TLS through for the relay server, each with
-/// what its Gateway says of the route.
-fn entrances<'a>(gateway: &'a Value, routes: &'a [Value], backend: Backend<'_>) -> Vec<Entrance<'a>> {
+/// what its Gateway's controller says of it and of the route.
+fn entrances(gateway: &Value, routes: &[Value], backend: Backend<'_>) -> Vec<Entrance> {
     let mut found = Vec::new();
     for route in routes.iter().filter(|route| leads_to(route, backend)) {
         for parent in array(&route["spec"]["parentRefs"]).filter(|parent| refers_to(parent, route, gateway)) {
@@ -108,7 +104,7 @@ fn entrances<'a>(gateway: &'a Value, routes: &'a [Value], backend: Backend<'_>) 
                 if let (true, Some(port)) = (meant && serves && passes, port.as_i64()) {
                     found.push(Entrance {
                         port: i32::try_from(port).unwrap_or_default(),
-                        refusal: refusal(route, parent),
+                        refusal: of_route(route, parent).or_else(|| of_listener(gateway, listener)),
                     });
                 }
             }
@@ -143,25 +139,56 @@ fn refers_to(parent: &Value, route: &Value, gateway: &Value) -> bool {
         && parent.get("group").is_none_or(|group| group == GROUP)
 }
 
-/// Why a parent does not accept a route, if its controller says so.
-fn refusal<'a>(route: &'a Value, parent: &Value) -> Option<&'a str> {
+/// Why a route does not count at a parent, if its controller says so.
+fn of_route(route: &Value, parent: &Value) -> Option<Reason> {
     let same = |status: &&Value| {
         let of = &status["parentRef"];
         let key = |key: &str| of.get(key) == parent.get(key) || parent.get(key).is_none();
         key("name") && key("namespace") && key("sectionName") && key("port")
     };
-    let conditions = array(&route["status"]["parents"])
-        .filter(same)
-        .flat_map(|status| array(&status["conditions"]));
-    let mut refused =
-        conditions.filter(|condition| condition["type"] == "Accepted" && condition["status"] == "False");
-    let condition = refused.next()?;
+    let parents = array(&route["status"]["parents"]).filter(same);
+    let conditions: Vec<_> = parents.flat_map(|status| array(&status["conditions"])).collect();
+    let reason = |state: String| Reason::new(state, "see `kubectl describe tlsroute`");
+    let refused = said(&conditions, "Accepted", "False").map(|why| {
+        reason(format!(
+            "it does not accept the TLSRoute to the relay server: {why}"
+        ))
+    });
+    refused.or_else(|| {
+        said(&conditions, "ResolvedRefs", "False")
+            .map(|why| reason(format!("the TLSRoute does not lead to the relay server: {why}")))
+    })
+}
+
+/// Why a listener does not count, if its controller says so.
+fn of_listener(gateway: &Value, listener: &Value) -> Option<Reason> {
+    let statuses = array(&gateway["status"]["listeners"]).filter(|status| status["name"] == listener["name"]);
+    let conditions: Vec<_> = statuses.flat_map(|status| array(&status["conditions"])).collect();
+    let defects = [
+        ("Accepted", "False"),
+        ("Conflicted", "True"),
+        ("ResolvedRefs", "False"),
+    ];
+    let mut found = defects.iter().filter_map(|(kind, status)| {
+        let why = said(&conditions, kind, status)?;
+        let name = listener["name"].as_str().unwrap_or_default();
+        Some(Reason::new(
+            format!("its listener {name:?} does not work ({kind} is {status}): {why}"),
+            "see `kubectl describe gateway`",
+        ))
+    });
+    found.next()
+}
+
+/// What is said of a condition that has a status, if one has.
+fn said<'a>(conditions: &[&'a Value], kind: &str, status: &str) -> Option<&'a str> {
+    let mut found = conditions
+        .iter()
+        .filter(|condition| condition["type"] == kind && condition["status"] == status);
+    let condition = found.next()?;
     let said = ["message", "reason"].map(|key| condition[key].as_str().unwrap_or_default());
-    Some(
-        said.into_iter()
-            .find(|said| !said.is_empty())
-            .unwrap_or("it does not say why"),
-    )
+    let said = said.into_iter().find(|said| !said.is_empty());
+    Some(said.unwrap_or("it does not say why"))
 }
 
 fn array(value: &Value) -> impl Iterator<Item = &Value> {
@@ -283,6 +310,59 @@ mod tests {
             false,
         );
         check(|_, r| r["rules"] = json!(null), false);
+    }
+
+    #[test]
+    fn what_a_controller_finds_wrong_counts() {
+        #[track_caller]
+        fn check(route_says: Value, listener_says: Value, want: &str) {
+            let mut route = route();
+            route["status"] = json!({
+                "parents": [{
+                    "parentRef": { "namespace": "edge", "name": "gw" },
+                    "conditions": route_says,
+                }],
+            });
+            let mut gateway = gateway(listener(), json!([{ "value": "192.0.2.1" }]));
+            gateway["status"]["listeners"] = json!([
+                { "name": "other", "conditions": [condition("Accepted", "False", "")] },
+                { "name": "tls", "conditions": listener_says },
+            ]);
+            assert_eq!(found(gateway, route), [want]);
+        }
+        fn condition(kind: &str, status: &str, message: &str) -> Value {
+            json!({ "type": kind, "status": status, "reason": "Because", "message": message })
+        }
+        let fine = json!([
+            condition("Accepted", "True", ""),
+            condition("ResolvedRefs", "True", "")
+        ]);
+        let unresolved = json!([
+            condition("Accepted", "True", ""),
+            condition("ResolvedRefs", "False", "no such service"),
+        ]);
+        check(fine.clone(), fine.clone(), "[0].value 192.0.2.1:443");
+        check(
+            unresolved.clone(),
+            fine.clone(),
+            "the TLSRoute does not lead to the relay server: no such service",
+        );
+        check(
+            fine.clone(),
+            unresolved.clone(),
+            "its listener \"tls\" does not work (ResolvedRefs is False): no such service",
+        );
+        check(
+            fine.clone(),
+            json!([condition("Conflicted", "True", "")]),
+            "its listener \"tls\" does not work (Conflicted is True): Because",
+        );
+        check(
+            fine.clone(),
+            json!([condition("Accepted", "False", "port is taken")]),
+            "its listener \"tls\" does not work (Accepted is False): port is taken",
+        );
+        check(json!(null), json!([null, 7]), "[0].value 192.0.2.1:443");
     }
 
     #[test]
