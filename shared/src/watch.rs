@@ -7,7 +7,10 @@ use futures::{
     FutureExt as _, StreamExt as _,
     stream::{self, LocalBoxStream, SelectAll},
 };
-use k8s_openapi::serde::de::DeserializeOwned;
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    serde::de::DeserializeOwned,
+};
 use kube::{
     Resource,
     api::{ApiResource, DynamicObject, WatchEvent, WatchParams},
@@ -30,6 +33,9 @@ const LASTS: u32 = 25;
 const TOGETHER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long after its definition has changed a kind is served, at most.
+const SERVED: Duration = Duration::from_secs(1);
+
 /// Reads a cluster and remembers what was read.
 #[derive(Debug)]
 pub struct Reading<'c> {
@@ -44,6 +50,8 @@ struct Watched {
     /// Selectors, as the API takes them.
     fields: String,
     labels: String,
+    /// How long to wait after a change for what changes together.
+    settles: Duration,
 }
 
 impl<'c> Reading<'c> {
@@ -66,6 +74,7 @@ impl<'c> Reading<'c> {
             path: DynamicObject::url_path(object.resource(), object.namespace()),
             fields: format!("metadata.name={}", object.name()),
             labels: String::new(),
+            settles: TOGETHER,
         });
         self.cluster.get(object).await
     }
@@ -79,6 +88,7 @@ impl<'c> Reading<'c> {
             path: K::url_path(&(), namespace),
             fields: String::new(),
             labels: labels.to_owned(),
+            settles: TOGETHER,
         });
         self.cluster.list(namespace, labels).await
     }
@@ -89,8 +99,20 @@ impl<'c> Reading<'c> {
             path: DynamicObject::url_path(resource, None),
             fields: String::new(),
             labels: String::new(),
+            settles: TOGETHER,
         });
         self.cluster.list_dynamic(resource, None, "").await
+    }
+
+    /// Remembers that a kind is not served: its definition is watched, as somebody may
+    /// install it.
+    pub fn misses(&self, group: &str, plural: &str) {
+        self.remember(Watched {
+            path: CustomResourceDefinition::url_path(&(), None),
+            fields: format!("metadata.name={plural}.{group}"),
+            labels: String::new(),
+            settles: SERVED,
+        });
     }
 
     fn remember(&self, watched: Watched) {
@@ -105,7 +127,7 @@ impl<'c> Reading<'c> {
 #[derive(Default)]
 pub struct Watches<'c> {
     watched: Vec<Watched>,
-    changes: SelectAll<LocalBoxStream<'c, Result<()>>>,
+    changes: SelectAll<LocalBoxStream<'c, Result<Duration>>>,
 }
 
 impl<'c> Watches<'c> {
@@ -127,11 +149,11 @@ impl<'c> Watches<'c> {
     /// If nothing may be watched.
     pub async fn changed(&mut self) -> Result<()> {
         let mut refused = None;
-        loop {
+        let settles = loop {
             match self.changes.next().await {
-                Some(Ok(())) => break,
+                Some(Ok(settles)) => break settles,
                 Some(Err(error)) => {
-                    terminal::story(&format!("not watched: {}", error.message()));
+                    tell(&error);
                     refused = Some(error);
                 }
                 None => {
@@ -139,12 +161,20 @@ impl<'c> Watches<'c> {
                     return Err(error.hint("without the right to watch, run the command again later"));
                 }
             }
-        }
+        };
         // One change seldom comes alone.
-        tokio::time::sleep(TOGETHER).await;
-        while let Some(Some(_)) = self.changes.next().now_or_never() {}
+        tokio::time::sleep(settles).await;
+        while let Some(Some(change)) = self.changes.next().now_or_never() {
+            if let Err(error) = change {
+                tell(&error);
+            }
+        }
         Ok(())
     }
+}
+
+fn tell(refused: &Error) {
+    terminal::story(&format!("not watched: {}", refused.message()));
 }
 
 /// What is kept of an object or a bookmark.
@@ -159,9 +189,9 @@ struct Version {
     resource_version: String,
 }
 
-/// Yields for every change, for as long as it may be watched: where a watch ends, the
+/// Yields how long each change takes to settle, for as long as it may be watched: where a watch ends, the
 /// next one goes on.
-fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Result<()>> {
+fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Result<Duration>> {
     let params = WatchParams {
         field_selector: Some(watched.fields).filter(|fields| !fields.is_empty()),
         label_selector: Some(watched.labels).filter(|labels| !labels.is_empty()),
@@ -171,7 +201,7 @@ fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Re
     };
     let start = (String::new(), None);
     stream::unfold(Some(start), move |state| {
-        let (params, path) = (params.clone(), watched.path.clone());
+        let (params, path, settles) = (params.clone(), watched.path.clone(), watched.settles);
         async move {
             let (mut version, mut open): (String, Option<LocalBoxStream<'_, Result<WatchEvent<Versioned>>>>) =
                 state?;
@@ -199,7 +229,7 @@ fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Re
                         | WatchEvent::Deleted(object),
                     )) => {
                         version = object.metadata.resource_version;
-                        return Some((Ok(()), Some((version, open))));
+                        return Some((Ok(settles), Some((version, open))));
                     }
                     // Too long ago for the server to remember (410), or a connection that
                     // broke: begin with what there is.
