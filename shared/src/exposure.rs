@@ -98,8 +98,12 @@ impl Observation {
         }
         let mut causes: Vec<_> = self.candidates.iter().filter_map(Candidate::error).collect();
         causes.extend(self.notes.iter().filter_map(|note| note.obstacle.clone()));
+        let is_unknown = causes.iter().all(Error::is_forbidden);
         Err(match causes.len() {
             1 => causes.remove(0),
+            _ if is_unknown => {
+                Error::new("nothing that may expose the relay server can be read").causes(causes)
+            }
             _ => Error::new("the relay server has no address yet").causes(causes),
         }
         .context(context))
@@ -157,8 +161,8 @@ pub fn relay_host(found: Option<&ObjectRef>, named: Option<&str>, namespace: &st
 /// Looks in one source after the other until one has an address, or in all of them.
 ///
 /// # Errors
-/// If the cluster cannot be reached, or the relay's Service may not be read. What else
-/// may not be read leaves its source out, which is noted.
+/// If the cluster cannot be reached. What may not be read leaves its source out, which is
+/// noted.
 pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Observation> {
     observe_and_remember(&Reading::new(cluster), lookup).await
 }
@@ -206,9 +210,9 @@ async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<
     let mut refused = None;
     let found = match is_needed {
         true => match read_relay_service(reading, &lookup.namespace, named).await {
-            // All that is lost is a name that it may have.
-            Err(error) if error.is_forbidden() && lookup.via == Via::Istio => {
-                refused = Some(format!("the relay service cannot be read: {}", error.message()));
+            // What is lost is one source, and a name that it may have.
+            Err(error) if error.is_forbidden() => {
+                refused = Some(error);
                 None
             }
             read => read?,
@@ -221,17 +225,22 @@ async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<
         candidates: Vec::new(),
         notes: Vec::new(),
     };
-    if let Some(text) = refused {
+    if let Some(error) = refused.as_ref().filter(|_| lookup.via == Via::Istio) {
+        let text = format!("the relay service cannot be read: {}", error.message());
         observation.note(Source::Istio, text, None);
     }
     for source in lookup.via.sources() {
         match source {
             Source::Service => {
-                let candidates = match &found {
-                    Some((object, service)) => {
+                let candidates = match (&found, &refused) {
+                    (Some((object, service)), _) => {
                         of_service(reading, *source, object, service, &lookup.port, lookup).await?
                     }
-                    None => vec![no_relay_service(&host, named)],
+                    (None, Some(refusal)) => {
+                        let object = ObjectRef::new::<Service>(host.namespace(), host.service());
+                        vec![unreadable(*source, object, refusal.clone())]
+                    }
+                    (None, None) => vec![no_relay_service(&host, named)],
                 };
                 observation.extend(candidates);
             }
@@ -313,6 +322,16 @@ async fn backends(reading: &Reading<'_>, object: &ObjectRef, service: &Service) 
 pub(crate) fn joined<'l>(labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
     let labels: Vec<_> = labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     labels.join(",")
+}
+
+/// A Service that may not be read.
+pub(crate) fn unreadable(source: Source, object: ObjectRef, refusal: Error) -> Candidate {
+    Candidate {
+        source,
+        object,
+        field: "metadata.name".to_owned(),
+        result: Err(Reason::refused("it cannot be read", refusal)),
+    }
 }
 
 pub(crate) fn absent(source: Source, object: ObjectRef, state: String, hint: &str) -> Candidate {

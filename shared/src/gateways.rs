@@ -8,10 +8,10 @@ use kube::api::ApiResource;
 use serde_json::Value;
 
 use crate::{
-    candidate::{Candidate, Reason, Source},
+    candidate::{Candidate, Source},
     cluster::ObjectRef,
     error::{Error, Result},
-    exposure::{Lookup, Observation, Via, absent, joined, of_service},
+    exposure::{Lookup, Observation, Via, absent, joined, of_service, unreadable},
     gateway_api::{self, Backend},
     istio,
     relay::{self, RelayHost},
@@ -61,12 +61,7 @@ pub(crate) async fn observe_istio(
             "there is no such service".to_owned(),
             "install an Istio ingress gateway, or name yours with --ingress-namespace and --ingress-service",
         )],
-        Err(error) if error.is_forbidden() => vec![Candidate {
-            source: Source::Istio,
-            object,
-            field: "metadata.name".to_owned(),
-            result: Err(Reason::refused("it cannot be read", error)),
-        }],
+        Err(error) if error.is_forbidden() => vec![unreadable(Source::Istio, object, error)],
         Err(error) => return Err(error),
     };
     observation.extend(candidates);
@@ -78,6 +73,7 @@ pub(crate) async fn observe_istio(
 async fn discover(reading: &Reading<'_>, lookup: &Lookup, host: &str) -> Result<Vec<Candidate>> {
     let kinds = reading.cluster().kinds(istio::GROUP).await?;
     let Some(kind) = named(&kinds, "Gateway") else {
+        reading.misses(istio::GROUP, "gateways");
         return Ok(Vec::new());
     };
     let gateways = reading.list_dynamic(kind).await?;
@@ -175,6 +171,11 @@ pub(crate) async fn observe_gateway_api(
 async fn gateways_and_routes(reading: &Reading<'_>) -> Result<Option<(ApiResource, Vec<Value>, Vec<Value>)>> {
     let kinds = reading.cluster().kinds(gateway_api::GROUP).await?;
     let (Some(gateway), Some(route)) = (named(&kinds, "Gateway"), named(&kinds, "TLSRoute")) else {
+        for (kind, plural) in [("Gateway", "gateways"), ("TLSRoute", "tlsroutes")] {
+            if named(&kinds, kind).is_none() {
+                reading.misses(gateway_api::GROUP, plural);
+            }
+        }
         return Ok(None);
     };
     let lists = try_join(reading.list_dynamic(gateway), reading.list_dynamic(route)).await?;

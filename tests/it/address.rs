@@ -408,8 +408,15 @@ fn a_user_without_rights_is_told_what_is_forbidden_where() {
     let relay = fixtures::relay_service(&namespace, "LoadBalancer");
     fixtures::create(&shell, "mgmt", &[service(relay, &["203.0.113.7"])]);
     let address = || shell.kubectl(&["relay-address", "--namespace", &namespace]);
+    // Each source is left out, and named where nothing is left.
+    address()
+        .exits(1)
+        .complains(
+            "error: nothing that may expose the relay server can be read\n  where: context \"audit\"\n",
+        )
+        .complains("\n    where: context \"audit\", service istio-system/istio-ingressgateway\n");
     fails(
-        &address(),
+        &shell.kubectl(&["relay-address", "--namespace", &namespace, "--via", "service"]),
         &format!(
             "Error from server (Forbidden): services \"enterprise-networking\" is forbidden: User \"auditor\" \
              cannot get resource \"services\" in API group \"\" in the namespace \"{namespace}\"\n  \

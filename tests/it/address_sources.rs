@@ -68,6 +68,41 @@ fn gateway(name: &str, version: &str, label: &str, mode: &str, host: &str) -> Va
     })
 }
 
+/// A Gateway of Gateway API's in `edge` that passes TLS through for the relay.
+fn entrance(name: &str, addresses: Value) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": { "name": name, "namespace": "edge" },
+        "spec": {
+            "gatewayClassName": "any",
+            "listeners": [{
+                "name": "tls",
+                "port": 8443,
+                "protocol": "TLS",
+                "hostname": "*.gloo-mesh",
+                "tls": { "mode": "Passthrough" },
+                "allowedRoutes": { "namespaces": { "from": "All" } },
+            }],
+        },
+        "status": { "addresses": addresses },
+    })
+}
+
+/// The route from the Gateway `relay` to the relay server.
+fn tls_route() -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "TLSRoute",
+        "metadata": { "name": "relay", "namespace": "gloo-mesh" },
+        "spec": {
+            "hostnames": ["enterprise-networking.gloo-mesh"],
+            "parentRefs": [{ "name": "relay", "namespace": "edge" }],
+            "rules": [{ "backendRefs": [{ "name": "enterprise-networking", "port": 9900 }] }],
+        },
+    })
+}
+
 /// What Istio's gateway chart installs under a name: a pod and a Service.
 fn installed(name: &str, namespace: &str, label: &str, address: &str) -> [Value; 2] {
     let labels = json!({ "app": name, "istio": label });
@@ -152,10 +187,17 @@ fn istios_gateways_are_found_by_the_host_they_pass_through() {
     cluster.prints(&["--ingress-port-name", "http2"], "203.0.113.2:80");
     cluster.create(&[gateway("relay", "v1", "ingress", "PASSTHROUGH", host)]);
 
-    // Who may not list Gateways gets the usual one, and is told so.
-    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
+    // Who may not read the relay's Service gets what else there is, and is told so.
     fixtures::grant(&cluster.shell, "alone", "istio-system", "dev", "get", "services");
     let dev = ["--context", "dev"];
+    cluster.prints(&dev, "203.0.113.1:443");
+    cluster
+        .address(&["--context", "dev", "--explain"])
+        .success()
+        .prints("\n    service gloo-mesh/enterprise-networking, metadata.name\n    not taken: it cannot be read: services \"enterprise-networking\" is forbidden:\n");
+
+    // Who may not list Gateways gets the usual one, and is told so.
+    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
     cluster.prints(&dev, "203.0.113.1:443");
     cluster
         .address(&["--context", "dev", "--explain"])
@@ -171,41 +213,13 @@ fn gateway_apis_gateways_are_found_by_their_routes() {
         "error: the cluster serves no Gateway and TLSRoute of Gateway API\n  where: context \"alone\"\n",
     );
     fixtures::install_gateway_api_crds(&cluster.shell, "alone");
-    let gateway = |name: &str, addresses: Value| {
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "Gateway",
-            "metadata": { "name": name, "namespace": "edge" },
-            "spec": {
-                "gatewayClassName": "any",
-                "listeners": [{
-                    "name": "tls",
-                    "port": 8443,
-                    "protocol": "TLS",
-                    "hostname": "*.gloo-mesh",
-                    "tls": { "mode": "Passthrough" },
-                    "allowedRoutes": { "namespaces": { "from": "All" } },
-                }],
-            },
-            "status": { "addresses": addresses },
-        })
-    };
-    let other = gateway("other", json!([{ "type": "IPAddress", "value": "203.0.113.3" }]));
-    cluster.create(&[gateway("relay", json!([])), other]);
+    let other = entrance("other", json!([{ "type": "IPAddress", "value": "203.0.113.3" }]));
+    cluster.create(&[entrance("relay", json!([])), other]);
     cluster
         .address(&["--via", "gateway-api"])
         .exits(1)
         .complains("error: no Gateway of Gateway API has a TLSRoute to enterprise-networking.gloo-mesh\n");
-    cluster.create(&[json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "TLSRoute",
-        "metadata": { "name": "relay", "namespace": "gloo-mesh" },
-        "spec": {
-            "hostnames": ["enterprise-networking.gloo-mesh"],
-            "parentRefs": [{ "name": "relay", "namespace": "edge" }],
-            "rules": [{ "backendRefs": [{ "name": "enterprise-networking", "port": 9900 }] }],
-        },
-    })]);
+    cluster.create(&[tls_route()]);
     cluster
         .address(&["--via", "gateway-api"])
         .exits(1)
@@ -220,10 +234,46 @@ fn gateway_apis_gateways_are_found_by_their_routes() {
             "[2001:db8::2]:8443",
         ),
     ] {
-        cluster.create(&[gateway("relay", addresses)]);
+        cluster.create(&[entrance("relay", addresses)]);
         cluster.prints(&["--via", "gateway-api"], address);
         cluster.prints(&[], address);
     }
+
+    // What its controller finds wrong with it keeps it from being taken.
+    let condition = json!({
+        "type": "ResolvedRefs",
+        "status": "False",
+        "reason": "RefNotPermitted",
+        "message": "no ReferenceGrant",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let said =
+        json!([{ "name": "tls", "attachedRoutes": 1, "supportedKinds": [], "conditions": [condition] }]);
+    cluster
+        .shell
+        .patch_status("alone", "gateway/relay", "edge", &json!({ "listeners": said }));
+    cluster
+        .address(&["--explain"])
+        .exits(1)
+        .prints("\n    not taken: its listener \"tls\" does not work (ResolvedRefs is False): no\n      ReferenceGrant\n");
+    cluster
+        .shell
+        .patch_status("alone", "gateway/relay", "edge", &json!({ "listeners": [] }));
+    let parent = json!({
+        "parentRef": { "name": "relay", "namespace": "edge" },
+        "controllerName": "example.com/any",
+        "conditions": [condition],
+    });
+    cluster.shell.patch_status(
+        "alone",
+        "tlsroute/relay",
+        "gloo-mesh",
+        &json!({ "parents": [parent] }),
+    );
+    cluster
+        .address(&["--via", "gateway-api"])
+        .exits(1)
+        .complains("the TLSRoute does not lead to the relay server: no ReferenceGrant");
 
     // Who may not list them is told so, and what else there is counts.
     fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
@@ -450,5 +500,45 @@ fn waiting_ends_with_the_address_or_the_reason() {
         let looks = waited.stderr.matches("/services/enterprise-networking ").count();
         assert!(looks <= 4, "{waited}");
         waited.complains("watch=true");
+    });
+}
+
+#[test]
+fn waiting_notices_kinds_that_are_installed_meanwhile() {
+    let cluster = Cluster::start();
+    let wait = |flags: &[&str]| cluster.address(&[flags, &["--wait=1m"]].concat());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "istio"]));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        fixtures::install_istio_crds(&cluster.shell, "alone");
+        cluster.create(&installed("edge-gw", "edge", "ingress", "203.0.113.2"));
+        cluster.create(&[gateway("relay", "v1", "ingress", "PASSTHROUGH", "*.gloo-mesh")]);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.2:443\n", "{waited}");
+    });
+
+    // Who may not watch definitions is told so, and waits for what else there may be.
+    fixtures::grant(
+        &cluster.shell,
+        "alone",
+        "gloo-mesh",
+        "dev",
+        "get,watch",
+        "services",
+    );
+    let blind = cluster.address(&["--context", "dev", "--via", "gateway-api", "--wait=1s"]);
+    blind
+        .exits(1)
+        .complains("not watched: customresourcedefinitions.apiextensions.k8s.io \"gateways.gateway.networking.k8s.io\" is forbidden: User \"dev\" cannot watch");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "gateway-api"]));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        fixtures::install_gateway_api_crds(&cluster.shell, "alone");
+        let addresses = json!([{ "type": "IPAddress", "value": "203.0.113.4" }]);
+        cluster.create(&[entrance("relay", addresses), tls_route()]);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.4:8443\n", "{waited}");
     });
 }
