@@ -76,7 +76,8 @@ impl Progress {
     /// A spinner beside a sentence.
     pub fn spinner(message: impl Into<Cow<'static, str>>) -> Self {
         let bar = BARS.add(ProgressBar::new_spinner());
-        bar.set_style(style("{spinner} {msg}"));
+        // Cut to the width of the terminal: a line that wraps cannot be wiped.
+        bar.set_style(style("{spinner} {wide_msg}"));
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(100));
         Self(bar)
