@@ -85,7 +85,8 @@ fn next(flags: &ClusterArgs, args: &ApplyArgs) -> String {
 fn foresee(flags: &ClusterArgs, intents: Vec<Intent>) -> (Report, Vec<Value>) {
     let parts = intents.into_iter().map(|intent| (intent.step, intent.document));
     let (steps, documents) = parts.unzip();
-    let context = flags.context().unwrap_or("-");
+    let cluster = flags.load().and_then(|known| Cluster::management(&known, flags));
+    let context = cluster.as_ref().map_or("-", Cluster::context);
     let clusters = vec![ClusterReport::foreseen(context, steps)];
     (Report { clusters }, documents)
 }

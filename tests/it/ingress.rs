@@ -1,6 +1,6 @@
 //! `kubectl relay-ingress apply`: the page's two ways of exposing the server.
 
-use relay_tests::{ControlPlane, Shell, Transcript, fixtures};
+use relay_tests::{ControlPlane, Kubeconfig, Proxy, Shell, Transcript, fixtures, proxy::Unreachable};
 use serde_json::{Value, json};
 
 mod gateway_api;
@@ -325,6 +325,43 @@ fn a_dry_run_of_the_client_needs_no_cluster() {
         .exits(2)
         .complains("error: whether the cluster serves Istio or Gateway API is not known")
         .complains("--via loadbalancer (a public address");
+}
+
+#[test]
+fn a_dry_run_of_the_client_needs_no_server() {
+    let proxy = Proxy::before(ControlPlane::shared().cluster("mgmt"));
+    let shell = Shell::new(&Kubeconfig::new().through("mgmt", &proxy, "").current("mgmt"));
+    proxy.break_connections(1, Unreachable::Refuse);
+    let dry = |via: &str| {
+        let transcript = shell.kubectl(&["relay-ingress", "apply", "--dry-run=client", via]);
+        transcript
+            .success()
+            .complains(
+                "not checked: the cluster cannot be read, so everything is taken to be as on the page\n",
+            )
+            .complains("  The connection to the server 127.0.0.1:")
+            .complains("was refused - did you specify the right host or port?\n");
+        transcript
+    };
+    dry("--via=loadbalancer").prints("mgmt   service/enterprise-networking   configured (dry run)\n");
+    dry("--via=istio")
+        .prints("mgmt   gateway.networking.istio.io/gloo-mesh-ingress          created (dry run)\n");
+    let apply = ["relay-ingress", "apply", "--via=gateway-api", "--dry-run=client"];
+    shell
+        .kubectl(&apply)
+        .exits(2)
+        .complains("hint: name one with --gateway-class");
+    let named = shell.kubectl(&[&apply[..], &["--gateway-class=istio", "-o=name"]].concat());
+    assert_eq!(
+        named.success().stdout,
+        "gateway.gateway.networking.k8s.io/gloo-mesh-ingress\n\
+         tlsroute.gateway.networking.k8s.io/gloo-mesh-ingress\n"
+    );
+    // Only the client's: a server that is asked has to answer.
+    shell
+        .kubectl(&["relay-ingress", "apply", "--via=istio", "--dry-run=server"])
+        .exits(1)
+        .complains("The connection to the server 127.0.0.1:");
 }
 
 #[test]
