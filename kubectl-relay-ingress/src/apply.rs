@@ -40,18 +40,21 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     };
 
     let lookup = via.lookup(&site.target.relay);
-    let waited_for = site.cluster.clone().zip(args.wait);
-    let (report, documents) = match site.cluster {
+    let applied_to = site.cluster.clone().filter(|_| args.dry_run == DryRun::None);
+    let (report, foreseen) = match site.cluster {
         Some(cluster) => carry_out(cluster, intents, args.dry_run).await?,
         None => foresee(flags, intents),
     };
-    let shown = match &format {
-        Some(format) if report.is_done() => render::documents(&documents, format)?,
+    let shown = match (&format, &applied_to) {
+        (Some(format), Some(cluster)) if report.is_done() => {
+            render::documents(&read_back(cluster, &report, foreseen).await?, format)?
+        }
+        (Some(format), None) if report.is_done() => render::documents(&foreseen, format)?,
         _ => render::report(&report, args.dry_run),
     };
     terminal::data(&shown)?;
     report.into_result()?;
-    match waited_for {
+    match applied_to.zip(args.wait) {
         Some((cluster, limit)) => wait(&cluster, &lookup, limit, format.is_none()).await?,
         None if args.dry_run == DryRun::None && format.is_none() => {
             terminal::story(&next(flags, args));
@@ -59,6 +62,20 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
         None => {}
     }
     Ok(ExitCode::Done)
+}
+
+/// The objects as the server keeps them, as kubectl shows them: with node ports and all
+/// else that it chose. One that is gone again is as it was foreseen.
+async fn read_back(cluster: &Cluster, report: &Report, foreseen: Vec<Value>) -> Result<Vec<Value>> {
+    let objects = report.clusters.iter().flat_map(|cluster| &cluster.objects);
+    let objects = objects.zip(foreseen).map(async |(report, foreseen)| {
+        let mut object = cluster.get(&report.object).await?.unwrap_or(foreseen);
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        Ok(object)
+    });
+    try_join_all(objects).await
 }
 
 /// How to go on: with the flags that were given here, as they say where.

@@ -207,6 +207,18 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
         exposed["metadata"]["annotations"]["example.com/scope"],
         "internal"
     );
+    // What the server has chosen is in what is printed.
+    let port = ["--via=nodeport", "-o=jsonpath={.spec.ports[0].nodePort}"];
+    assert_eq!(
+        apply(&shell, "mgmt", &namespace, &port).success().stdout,
+        exposed["spec"]["ports"][0]["nodePort"].to_string()
+    );
+    let mut kept = exposed.clone();
+    kept["metadata"]
+        .as_object_mut()
+        .and_then(|metadata| metadata.remove("managedFields"));
+    let printed = apply(&shell, "mgmt", &namespace, &["--via=nodeport", "-o=json"]);
+    assert_eq!(printed.success().json(), kept);
     let again = apply(&shell, "mgmt", &namespace, &["--via", "nodeport"]);
     assert_eq!(
         again.success().stdout,
