@@ -74,7 +74,8 @@ pub(crate) enum Kind {
 /// One cluster and what it holds now.
 pub(crate) struct Member {
     pub(crate) cluster: Cluster,
-    namespace: Presence,
+    /// Unknown to who may not look at it.
+    namespace: Option<Presence>,
     pub(crate) secrets: Vec<Slot>,
     pub(crate) token: Option<TokenSlot>,
     /// The management cluster's: what agents call the relay server.
@@ -371,7 +372,7 @@ impl Member {
         let (secrets, host, token) = try_join3(secrets, host, token).await?;
         // A Secret proves its namespace, so most runs need not ask for it.
         let namespace = match secrets.iter().any(|slot| slot.live.is_some()) {
-            true => Presence::Present,
+            true => Some(Presence::Present),
             false => observe_namespace(&cluster, places.namespace).await?,
         };
         Ok(Self {
@@ -401,13 +402,14 @@ impl Member {
         };
         let object = ObjectRef::cluster_wide::<Namespace>(namespace);
         let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        let namespace = Step::new(
-            object,
-            match self.namespace {
+        // Nothing is said of a namespace that nobody has looked at.
+        let namespace = self.namespace.map(|presence| {
+            let action = match presence {
                 Presence::Absent => Action::Create(Manifest::new(manifest)),
                 Presence::Present => Action::Unchanged,
-            },
-        );
+            };
+            Ok(Step::new(object, action))
+        });
         let secrets = self.secrets.into_iter().map(|Slot { role, object, live }| {
             let contents = wanted.material.contents(role);
             secrets::step(object, live.as_ref(), &contents, wanted.take_over)
@@ -420,10 +422,7 @@ impl Member {
         let steps = secrets
             .chain(token)
             .map(|step| step.map_err(|e| e.context(context)));
-        let steps = all(
-            std::iter::once(Ok(namespace)).chain(steps),
-            "objects cannot be changed",
-        )?;
+        let steps = all(namespace.into_iter().chain(steps), "objects cannot be changed")?;
         Ok(ClusterPlan {
             cluster: self.cluster,
             steps,
@@ -461,17 +460,17 @@ async fn observe_token(kind: Kind, cluster: &Cluster, places: Places<'_>) -> Res
     }
 }
 
-async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Presence> {
+async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Option<Presence>> {
     let object = ObjectRef::cluster_wide::<Namespace>(name);
     let namespace = match cluster.get::<Namespace>(&object).await {
         Ok(Some(namespace)) => namespace,
-        Ok(None) => return Ok(Presence::Absent),
-        // Who may only work inside the namespace was given one.
-        Err(error) if error.is_forbidden() => return Ok(Presence::Present),
+        Ok(None) => return Ok(Some(Presence::Absent)),
+        // Who may only work inside the namespace was given one, most likely.
+        Err(error) if error.is_forbidden() => return Ok(None),
         Err(error) => return Err(error),
     };
     match namespace.metadata.deletion_timestamp {
-        None => Ok(Presence::Present),
+        None => Ok(Some(Presence::Present)),
         Some(_) => Err(Error::new("the namespace is being deleted")
             .context(cluster.context())
             .object(object)

@@ -190,6 +190,45 @@ fn missing_rights_are_all_told_before_anything_is_written() {
 }
 
 #[test]
+fn nothing_is_said_of_a_namespace_that_may_not_be_looked_at() {
+    let control_plane = ControlPlane::shared();
+    let east = control_plane.cluster("east");
+    let writer = east.client_certificate("secrets-alone", &[]);
+    let kubeconfig = Kubeconfig::new()
+        .context("mgmt", control_plane.cluster("mgmt"))
+        .context("east", east)
+        .context("west", control_plane.cluster("west"))
+        .certificate_context("writer", east, &writer)
+        .current("mgmt");
+    let mesh = Mesh::with(&kubeconfig);
+    let namespace = &mesh.namespace;
+    for what in [
+        "clusterrole secrets-alone --verb=get,create --resource=secrets",
+        "clusterrolebinding secrets-alone --clusterrole=secrets-alone --user=secrets-alone",
+    ] {
+        mesh.kubectl("east", &format!("create {what}"));
+    }
+    let asked = ["auth", "can-i", "create", "secrets", "--context", "writer"];
+    let counts = (0..500).any(|_| mesh.shell.kubectl(&asked).code == Some(0));
+    assert!(counts, "a right is granted but does not count");
+
+    // It may be there or not: what is written in it tells.
+    let absent = mesh.init("--remote-context writer");
+    let rows = |run: &Transcript| {
+        let lines = run.stdout.lines().filter(|line| line.starts_with("writer"));
+        let rows = lines.map(|line| super::words(line)[1..].join(" "));
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(rows(absent.exits(1)), [format!("secret/{ROOT} failed")]);
+    absent
+        .complains(&format!("namespaces {namespace:?} not found"))
+        .complains("hint: create what is missing, or ask for it");
+    mesh.kubectl("east", &format!("create namespace {namespace}"));
+    let there = mesh.init("--remote-context writer");
+    assert_eq!(rows(there.success()), [format!("secret/{ROOT} created")]);
+}
+
+#[test]
 fn keep_going_leaves_out_what_cannot_be_worked_with() {
     let control_plane = ControlPlane::shared();
     let [east, west] = ["east", "west"].map(|name| control_plane.cluster(name));
