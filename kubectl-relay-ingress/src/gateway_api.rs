@@ -55,7 +55,8 @@ impl Kinds {
 
 /// A cluster without Gateway API, or one whose TLSRoute is not installed.
 pub(crate) fn not_served() -> Error {
-    Error::new("the cluster does not serve Gateway API's Gateway and TLSRoute").hint(
+    let error = Error::new("the cluster does not serve Gateway API's Gateway and TLSRoute");
+    error.object(format!("/apis/{GROUP}")).hint(
         "install Gateway API 1.5, or the experimental channel of an older one, or expose the relay server \
          by `kubectl relay-ingress apply --via loadbalancer`",
     )

@@ -45,6 +45,7 @@ impl Kinds {
 /// A cluster without Istio.
 pub(crate) fn not_served() -> Error {
     Error::new("the cluster does not serve Istio's Gateway and VirtualService")
+        .object(format!("/apis/{GROUP}"))
         .hint("install Istio, or expose the relay server by `kubectl relay-ingress apply --via loadbalancer`")
 }
 

@@ -175,10 +175,13 @@ impl Cluster {
         let request = Request::new(url).list(&ListParams::default().labels(labels));
         match self.send::<Items>(request).await {
             Ok(list) => Ok(list.items),
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(self.unknown_resource(resource)),
-            Err(e) => Err(self
-                .error(e)
-                .object(format!("{}.{}", resource.plural, resource.group))),
+            Err(e) => {
+                let error = match e {
+                    kube::Error::Api(status) if status.code == 404 => self.unknown_resource(resource),
+                    e => self.error(e),
+                };
+                Err(error.object(format!("{}.{}", resource.plural, resource.group)))
+            }
         }
     }
 
@@ -223,7 +226,7 @@ impl Cluster {
         match self.send(request).await {
             Ok(found) => Ok(Some(found)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(e) => Err(self.error(e)),
+            Err(e) => Err(self.error(e).object(path)),
         }
     }
 

@@ -31,10 +31,10 @@ pub(crate) fn unknown_resource(resource: &ApiResource, server: &str) -> Error {
         "the server doesn't have a resource type {plural:?} in {api_version:?}"
     ));
     // Every API server has those of the empty group.
-    match resource.group.is_empty() {
-        true => error.hint(another_server(server)),
-        false => error,
-    }
+    error.hint(match resource.group.is_empty() {
+        true => another_server(server),
+        false => "see whether its definition is there, and run the same command again".to_owned(),
+    })
 }
 
 fn another_server(server: &str) -> String {

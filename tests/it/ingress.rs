@@ -410,7 +410,7 @@ fn what_cannot_be_exposed_is_one_clear_error() {
     apply(&shell, "west", &namespace, &["--via", "istio"])
         .exits(1)
         .complains("error: the cluster does not serve Istio's Gateway and VirtualService\n")
-        .complains("  where: context \"west\"\n")
+        .complains("  where: context \"west\", /apis/networking.istio.io\n")
         .complains("  hint: install Istio");
     apply(&shell, "west", &namespace, &["--via=istio", "--dry-run=client"])
         .success()
