@@ -168,8 +168,8 @@ pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Observation> 
 }
 
 /// Looks again after every change of what was looked at, until there is an address or
-/// the time is up; what was found last is the result either way. Meanwhile the story
-/// is why there is none.
+/// the time is up, and then once more; what was found last is the result either way.
+/// Meanwhile the story is why there is none.
 ///
 /// # Errors
 /// As [`observe`], and if nothing may be watched.
@@ -192,7 +192,8 @@ pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result
         watches.add(reading);
         match tokio::time::timeout_at(deadline, watches.changed()).await {
             Ok(changed) => changed?,
-            Err(_) => return Ok(observation),
+            // A watch that broke silently may have missed something.
+            Err(_) => return observe(cluster, lookup).await,
         }
     }
 }

@@ -17,6 +17,7 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     cluster::{Cluster, ObjectRef},
@@ -27,6 +28,9 @@ use crate::{
 /// How long a watch lasts before the server ends it, in seconds: shorter than a
 /// client waits for the next byte.
 const LASTS: u32 = 25;
+
+/// When we end a watch that the server should have ended.
+const ENDS: Duration = Duration::from_secs(30);
 
 /// How long to wait for what changes together, and before a broken watch is opened
 /// again.
@@ -189,6 +193,15 @@ struct Version {
     resource_version: String,
 }
 
+/// A watch that goes on where the one before has ended.
+#[derive(Default)]
+struct Watch<'c> {
+    /// What was seen last, as the server counts; empty before the first event.
+    version: String,
+    /// What comes, and when it is to have ended.
+    open: Option<(LocalBoxStream<'c, Result<WatchEvent<Versioned>>>, Instant)>,
+}
+
 /// Yields how long each change takes to settle, for as long as it may be watched: where a watch ends, the
 /// next one goes on.
 fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Result<Duration>> {
@@ -199,46 +212,47 @@ fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Re
         bookmarks: true,
         send_initial_events: false,
     };
-    let start = (String::new(), None);
-    stream::unfold(Some(start), move |state| {
+    let start = Watch::default();
+    stream::unfold(Some(start), move |watch| {
         let (params, path, settles) = (params.clone(), watched.path.clone(), watched.settles);
         async move {
-            let (mut version, mut open): (String, Option<LocalBoxStream<'_, Result<WatchEvent<Versioned>>>>) =
-                state?;
+            let mut watch: Watch<'_> = watch?;
             loop {
-                let events = match &mut open {
-                    Some(events) => events,
-                    None => match cluster.events(&path, &params, &version).await {
-                        Ok(events) => open.insert(events.boxed_local()),
+                let (events, end) = match &mut watch.open {
+                    Some(open) => open,
+                    None => match cluster.events(&path, &params, &watch.version).await {
+                        Ok(events) => watch.open.insert((events.boxed_local(), Instant::now() + ENDS)),
                         Err(error) if error.is_forbidden() => return Some((Err(error), None)),
                         Err(error) => {
                             let message = error.message();
                             terminal::story(&format!("watching {path} again in 1 s: {message}"));
+                            // What it does not like may be the version.
+                            watch = Watch::default();
                             tokio::time::sleep(AGAIN).await;
                             continue;
                         }
                     },
                 };
-                match events.next().await {
-                    Some(Ok(WatchEvent::Bookmark(bookmark))) => {
-                        version = bookmark.metadata.resource_version;
+                match timeout_at(*end, events.next()).await {
+                    Ok(Some(Ok(WatchEvent::Bookmark(bookmark)))) => {
+                        watch.version = bookmark.metadata.resource_version;
                     }
-                    Some(Ok(
+                    Ok(Some(Ok(
                         WatchEvent::Added(object)
                         | WatchEvent::Modified(object)
                         | WatchEvent::Deleted(object),
-                    )) => {
-                        version = object.metadata.resource_version;
-                        return Some((Ok(settles), Some((version, open))));
+                    ))) => {
+                        watch.version = object.metadata.resource_version;
+                        return Some((Ok(settles), Some(watch)));
                     }
                     // Too long ago for the server to remember (410), or a connection that
-                    // broke: begin with what there is.
-                    Some(Err(_) | Ok(WatchEvent::Error(_))) => {
-                        (version, open) = (String::new(), None);
+                    // broke or says nothing that ends: begin with what there is.
+                    Ok(Some(Err(_) | Ok(WatchEvent::Error(_)))) | Err(_) => {
+                        watch = Watch::default();
                         tokio::time::sleep(AGAIN).await;
                     }
-                    None => {
-                        open = None;
+                    Ok(None) => {
+                        watch.open = None;
                         tokio::time::sleep(AGAIN).await;
                     }
                 }
