@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use relay_tests::{
     ControlPlane, Kubeconfig, Proxy, Shell, fixtures,
-    proxy::{Fault, Request, Unreachable},
+    proxy::{Fault, Midway, Request, Unreachable},
 };
 use serde_json::json;
 
@@ -75,6 +75,36 @@ fn every_fault_is_what_it_says() {
     check(Fault::Garbage, 1, "");
     check(Fault::Hang, 28, "");
     check(Fault::Withhold, 28, "");
+}
+
+#[test]
+fn a_watch_breaks_after_its_first_event() {
+    #[track_caller]
+    fn check(how: Midway, code: i32, shown: &str) {
+        let (proxy, shell) = behind_proxy();
+        let request = Request {
+            method: "WATCH".to_owned(),
+            path: "/api/v1/namespaces".to_owned(),
+        };
+        let struck = proxy.break_request(&request, 1, Fault::Midway(how));
+        let token = format!("Authorization: Bearer {}", proxy.token());
+        let query = "watch=true&fieldSelector=metadata.name%3Ddefault&timeoutSeconds=60";
+        let url = format!("{}{}?{query}", proxy.url(), request.path);
+        let arguments = ["--silent", "--max-time", "2", "--cacert", "ca.crt", "--header"];
+        let watched = shell.run("curl", &[&arguments[..], &[&token, &url]].concat());
+        watched
+            .exits(code)
+            .prints("{\"type\":\"ADDED\",\"object\":{\"kind\":\"Namespace\"")
+            .prints(shown);
+        struck.try_recv().expect("it was struck");
+        assert!(proxy.is_watched());
+    }
+    check(Midway::Reset, 56, "");
+    check(Midway::Cut, 18, "");
+    check(Midway::Hang, 28, "");
+    check(Midway::Truncate, 0, "{\"kind\":\"Serv");
+    check(Midway::Garbage, 0, "no event");
+    check(Midway::Gone, 0, "\"reason\":\"Expired\"");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! them, breaks the one it is told to, and makes one server look like a fleet.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ pub struct Proxy {
 /// One request, as it came.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
-    /// Such as `GET`.
+    /// Such as `GET`; `WATCH` for one whose answer goes on.
     pub method: String,
     /// Without the query.
     pub path: String,
@@ -62,6 +62,25 @@ pub enum Fault {
     Hang,
     /// The server does it, and no answer comes.
     Withhold,
+    /// A watch begins, and breaks after its first events.
+    Midway(Midway),
+}
+
+/// What becomes of a watch after its first events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Midway {
+    /// The connection is reset.
+    Reset,
+    /// The connection ends, and the answer has not.
+    Cut,
+    /// The answer ends in the middle of an event.
+    Truncate,
+    /// What comes next is no event.
+    Garbage,
+    /// Nothing comes any more.
+    Hang,
+    /// The server no longer knows what changed: 410, and the end.
+    Gone,
 }
 
 /// What becomes of connections.
@@ -83,6 +102,9 @@ struct State {
 #[derive(Debug, Default)]
 struct Inner {
     requests: Vec<Request>,
+    /// How many are being answered now, and were at most.
+    at_once: usize,
+    most_at_once: usize,
     first_write: Option<Instant>,
     connections: usize,
     fault: Option<(Fault, Strike)>,
@@ -101,6 +123,9 @@ enum Strike {
     Nth(usize),
     Of(Request, usize),
 }
+
+/// The method of a request whose answer goes on.
+const WATCH: &str = "WATCH";
 
 type Upstream = Box<dyn Connection>;
 
@@ -197,11 +222,15 @@ impl Proxy {
     pub fn heal(&self) {
         let mut inner = self.state.lock();
         inner.fault = None;
-        inner.unreachable = None;
+        let unreachable = inner.unreachable.take();
         inner.requests.clear();
         inner.idle.clear();
         drop(inner);
         self.state.changed.notify_one();
+        // The listener takes a moment to hear of it.
+        while unreachable.is_some() && TcpStream::connect(self.address).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The requests since the last time, in the order they came.
@@ -209,6 +238,20 @@ impl Proxy {
         let mut inner = self.state.lock();
         inner.first_write = None;
         std::mem::take(&mut inner.requests)
+    }
+
+    /// Whether any of the [`requests`](Self::requests) watches.
+    pub fn is_watched(&self) -> bool {
+        let inner = self.state.lock();
+        inner.requests.iter().any(|request| request.method == WATCH)
+    }
+
+    /// How many requests were being answered at the same time, at most, since the last
+    /// time.
+    pub fn most_at_once(&self) -> usize {
+        let mut inner = self.state.lock();
+        let now = inner.at_once;
+        std::mem::replace(&mut inner.most_at_once, now)
     }
 
     /// When the first of the [`requests`](Self::requests) came that changes anything.
@@ -227,13 +270,32 @@ impl Drop for Proxy {
 impl Request {
     /// Whether it changes anything.
     pub fn is_write(&self) -> bool {
-        self.method != "GET" && !self.path.ends_with("accessreviews")
+        let reads = ["GET", WATCH].contains(&self.method.as_str());
+        !reads && !self.path.ends_with("accessreviews")
     }
 }
 
 impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request while it is being answered.
+struct Answering<'a>(&'a State);
+
+impl<'a> Answering<'a> {
+    fn begin(state: &'a State) -> Self {
+        let mut inner = state.lock();
+        inner.at_once += 1;
+        inner.most_at_once = inner.most_at_once.max(inner.at_once);
+        Self(state)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.lock().at_once -= 1;
     }
 }
 
@@ -284,7 +346,8 @@ impl Fault {
             | Self::Drip
             | Self::Garbage
             | Self::WebPage
-            | Self::Hang => false,
+            | Self::Hang
+            | Self::Midway(_) => false,
         }
     }
 }

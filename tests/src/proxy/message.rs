@@ -54,6 +54,7 @@ impl Answer {
             401 => "Unauthorized",
             403 => "Forbidden",
             409 => "Conflict",
+            410 => "Expired",
             422 => "Invalid",
             429 => "TooManyRequests",
             503 => "ServiceUnavailable",
@@ -84,6 +85,12 @@ impl Answer {
         head += &format!("content-length: {}\r\n\r\n", self.body.len());
         [head.as_bytes(), &self.body].concat()
     }
+}
+
+/// As a kube-apiserver ends a watch that it cannot go on with.
+pub(super) fn event(code: u16) -> Vec<u8> {
+    let status = Answer::status(code, None).body;
+    [br#"{"type":"ERROR","object":"#, &status[..], b"}"].concat()
 }
 
 /// What a remote calls its namespace, and what the server does.

@@ -17,9 +17,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Fault, Request, State, Unreachable, Upstream, bound,
+    Answering, Fault, Midway, Request, State, Unreachable, Upstream, WATCH, bound,
     link::link,
-    message::{Answer, Asked, Renamed},
+    message::{self, Answer, Asked, Renamed},
 };
 use crate::{
     Cluster,
@@ -119,14 +119,16 @@ impl Server {
             let mut words = head.line.split(' ');
             let mut word = || words.next().unwrap_or_default();
             let (method, target) = (word(), word());
+            let watches = target.contains("watch=");
             let request = Request {
-                method: method.to_owned(),
+                method: if watches { WATCH } else { method }.to_owned(),
                 path: target.split('?').next().unwrap_or_default().to_owned(),
             };
             let (fault, namespace) = {
                 let mut inner = self.state.lock();
                 (inner.take(request), inner.namespace.clone())
             };
+            let _answering = Answering::begin(&self.state);
             let renamed = Renamed::new(target, namespace.as_deref());
             let asked = Asked {
                 method,
@@ -135,7 +137,8 @@ impl Server {
                 body: renamed.body(body),
             };
             match fault {
-                None if target.contains("watch=") => return self.watch(&asked, &renamed, stream).await,
+                None if watches => return self.watch(&asked, &renamed, stream, None).await,
+                Some(Fault::Midway(how)) => return self.watch(&asked, &renamed, stream, Some(how)).await,
                 None => {
                     let mut answer = self.ask(&asked, &renamed).await?;
                     let last = self.state.lock().unreachable.is_some();
@@ -225,6 +228,7 @@ impl Server {
                 return Ok(true);
             }
             Fault::Hang | Fault::Withhold => std::future::pending().await,
+            Fault::Midway(_) => unreachable!("a watch breaks itself"),
         }
         stream.flush().await?;
         Ok(false)
@@ -257,12 +261,14 @@ impl Server {
         })
     }
 
-    /// Passes on what the server sends, as it comes and for as long as it does.
+    /// Passes on what the server sends, as it comes and for as long as it does, or until
+    /// it is to break.
     async fn watch(
         &self,
         asked: &Asked<'_>,
         renamed: &Renamed,
         stream: &mut (impl AsyncWrite + Unpin),
+        breaks: Option<Midway>,
     ) -> io::Result<()> {
         let mut upstream = BufReader::new(self.upstream().await?);
         upstream.write_all(&asked.bytes()).await?;
@@ -285,10 +291,23 @@ impl Server {
         stream.write_all(format!("{bytes}\r\n").as_bytes()).await?;
         stream.flush().await?;
         while let Some(piece) = chunk(&mut upstream).await? {
-            let piece = renamed.answer(piece);
-            let frame = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
-            stream.write_all(&frame).await?;
+            stream.write_all(&frame(&renamed.answer(piece))).await?;
             stream.flush().await?;
+            if breaks.is_some() {
+                // What was sent has arrived before the connection breaks.
+                sleep(Duration::from_millis(100)).await;
+            }
+            let last: &[u8] = match breaks {
+                None => continue,
+                Some(Midway::Reset) => return Err(io::ErrorKind::ConnectionReset.into()),
+                Some(Midway::Cut) => return stream.shutdown().await,
+                Some(Midway::Hang) => std::future::pending().await,
+                Some(Midway::Truncate) => br#"{"type":"MODIFIED","object":{"kind":"Serv"#,
+                Some(Midway::Garbage) => b"\x00\xff\x1b[2J no event\n",
+                Some(Midway::Gone) => &[message::event(410), b"\n".to_vec()].concat(),
+            };
+            stream.write_all(&frame(last)).await?;
+            break;
         }
         stream.write_all(b"0\r\n\r\n").await?;
         stream.flush().await
@@ -300,6 +319,11 @@ impl Server {
         let name = ServerName::try_from("127.0.0.1").expect("is an address");
         Ok(Box::new(self.connector.connect(name, tcp).await?))
     }
+}
+
+/// A piece of a body whose length nobody knows yet.
+fn frame(piece: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()
 }
 
 fn connector(ca_pem: &str) -> TlsConnector {
