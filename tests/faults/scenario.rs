@@ -1,193 +1,190 @@
-//! Runs a command once for every way to break it, and judges what each run said
-//! and left behind.
+//! Runs commands once for every way to break them, and judges what each run said and
+//! left behind.
 
 use std::{
     collections::BTreeMap,
     fmt,
     io::Write as _,
+    path::PathBuf,
     process::Stdio,
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use relay_tests::{
     ControlPlane, Kubeconfig, Proxy, Shell, Transcript, fixtures,
-    proxy::{Fault, Request, Unreachable},
+    proxy::{Fault, Request},
 };
-use serde_json::Value;
 
-/// How long a run may take: `--request-timeout` is 2 s, and a request is sent again
-/// at most three times, a second apart.
+use crate::{
+    complaints::{Complaints, side_by_side},
+    point::{Break, Point},
+    snapshot::{Place, Snapshot, files},
+};
+
+/// How long a run may take, where a request is given up after [`Point::patience`] and
+/// sent again at most three times, a second apart.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Most of the time is spent waiting.
-const WORKERS: usize = 8;
+/// The time limit of a request that nothing delays but a loaded machine.
+pub(crate) const PATIENCE: &str = "--request-timeout=30s";
 
-/// How many complaints of a kind are shown.
-const SHOWN: usize = 3;
-
-/// A command, and what it should leave behind.
+/// Commands, and what each of them should leave behind.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) program: &'static str,
-    /// The contexts it works on, each a cluster of the shared control plane.
+    /// The contexts they work on, each a cluster of the shared control plane.
     pub(crate) contexts: &'static [&'static str],
+    /// What they write besides namespaces, as API paths below `NAMESPACE`.
+    pub(crate) writes: &'static [&'static str],
+    /// What is there before the first of them.
+    pub(crate) prepare: fn(&Shell, &str),
+    /// One after the other: each begins with what the one before has left.
+    pub(crate) steps: &'static [Step],
+}
+
+/// One command.
+pub(crate) struct Step {
     /// Flags, without `--namespace` and `--request-timeout`.
     pub(crate) arguments: &'static [&'static str],
-    /// What is there before it runs; it sees the clusters directly.
-    pub(crate) prepare: fn(&Shell, &str),
+    /// Whether it is broken, or only on the way to the next one.
+    pub(crate) is_broken: bool,
+    pub(crate) prints: Prints,
+    /// What somebody else does as soon as the command watches the first context.
+    pub(crate) meanwhile: Option<fn(&Shell, &str)>,
     /// What is wrong with what is there after it was done.
     pub(crate) defects: fn(&Place<'_>) -> Vec<String>,
 }
 
-/// Where one run took place, and what is there now.
-pub(crate) struct Place<'a> {
-    pub(crate) shell: &'a Shell,
-    pub(crate) namespace: &'a str,
-    snapshot: &'a Snapshot,
+/// What a command's stdout is.
+#[derive(Clone, Copy)]
+pub(crate) enum Prints {
+    /// A row for each object, and what became of it.
+    Report,
+    /// This line, if all went well, and nothing otherwise.
+    Line(&'static str),
 }
 
-/// All objects that commands write, by context and path without the namespace's name.
-type Snapshot = BTreeMap<(String, String, String), Value>;
-
-/// One way to break a run.
-#[derive(Clone, Debug)]
-enum Break {
-    Fault(Fault),
-    /// SIGKILL when the request has come, or when it has been answered.
-    Kill(Fault),
-}
-
-/// One way to break one request or connection of a run.
-#[derive(Clone, Debug)]
-enum Point {
-    Request {
-        context: &'static str,
-        /// With `NAMESPACE` in place of the run's own.
-        request: Request,
-        nth: usize,
-        how: Break,
-    },
-    Connection {
-        context: &'static str,
-        nth: usize,
-        how: Unreachable,
-    },
+/// A machine to work from, whose way to each cluster leads through a proxy.
+struct Site {
+    shell: Shell,
+    namespace: String,
+    proxies: BTreeMap<&'static str, Proxy>,
 }
 
 /// A run that was broken.
 struct Broken {
     point: Point,
-    shell: Shell,
-    namespace: String,
-    proxies: BTreeMap<&'static str, Proxy>,
     /// Whether what was to break has been broken.
     struck: bool,
     /// None of a run that was killed.
     transcript: Option<Transcript>,
+    /// The files before and after.
+    files: [BTreeMap<PathBuf, Vec<u8>>; 2],
 }
 
-const FAULTS: [Fault; 18] = [
-    Fault::Answer(401),
-    Fault::Answer(403),
-    Fault::Answer(404),
-    Fault::Answer(409),
-    Fault::Answer(422),
-    Fault::Answer(500),
-    Fault::Answer(503),
-    Fault::Busy(1),
-    Fault::Reset,
-    Fault::Lose,
-    Fault::Cut,
-    Fault::Truncate,
-    Fault::Slow(Duration::from_millis(30)),
-    Fault::Drip,
-    Fault::Garbage,
-    Fault::WebPage,
-    Fault::Hang,
-    Fault::Withhold,
-];
-
 impl Scenario {
-    /// Tries every point, and tells how many there were.
+    /// Tries every point of every step, and tells how many there were.
     ///
     /// # Panics
     ///
     /// With what is wrong at which points.
     #[track_caller]
     pub(crate) fn try_every_point(&self) {
+        // One of them takes the whole machine.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let plans = self.points();
+        let most = plans.iter().map(Vec::len).max().unwrap_or_default();
+        let mut sites = side_by_side((0..most).collect(), |_: usize| self.site());
+        let complaints = Complaints::default();
+        let mut tried = 0;
+        let mut before = self.snapshot(&sites);
+        for (step, points) in self.steps.iter().zip(plans) {
+            tried += points.len();
+            (sites, before) = self.try_step(step, points, sites, &before, &complaints);
+        }
+        let seconds = start.elapsed().as_secs();
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}: tried {tried} points in {seconds} s",
+            self.name
+        );
+        complaints.tell(tried);
+    }
+
+    /// Breaks a step at each point, each in a site of its own, and finishes it.
+    fn try_step(
+        &self,
+        step: &Step,
+        points: Vec<Point>,
+        sites: Vec<Site>,
+        before: &Snapshot,
+        complaints: &Complaints,
+    ) -> (Vec<Site>, Snapshot) {
+        let points = points.into_iter().map(Some).chain(std::iter::repeat(None));
+        let broken = side_by_side(sites.into_iter().zip(points).collect(), |(site, point)| {
+            let broken = point.map(|point| self.run(step, &site, point));
+            (site, broken)
+        });
+        let (sites, broken): (Vec<_>, Vec<_>) = broken.into_iter().unzip();
+        let after = self.snapshot(&sites);
+        for (site, broken) in sites.iter().zip(&broken) {
+            if let Some(broken) = broken {
+                judge(step, site, broken, [before, &after], complaints);
+            }
+        }
+        let again = side_by_side(sites, |site| {
+            site.proxies.values().for_each(Proxy::heal);
+            let transcript = self.command(step, &site, PATIENCE);
+            (site, transcript)
+        });
+        let (sites, again): (Vec<_>, Vec<_>) = again.into_iter().unzip();
+        let after = self.snapshot(&sites);
+        let finished = sites.iter().zip(&broken).zip(&again).collect();
+        side_by_side(finished, |((site, broken), transcript)| {
+            let point: &dyn fmt::Display = match broken {
+                Some(broken) => &broken.point,
+                None => &"not broken",
+            };
+            if transcript.code != Some(0) {
+                complaints.add(point, "the same command afterwards fails", transcript);
+            }
+            let place = Place {
+                shell: &site.shell,
+                namespace: &site.namespace,
+                snapshot: &after,
+            };
+            for defect in (step.defects)(&place) {
+                complaints.add(point, &format!("afterwards {defect}"), transcript);
+            }
+        });
+        (sites, after)
+    }
+
+    /// The points of every step, as found by running all of them unbroken.
+    fn points(&self) -> Vec<Vec<Point>> {
         // Every 20th alone, for a first look: RELAY_FAULTS_EVERY=20.
         let every = std::env::var("RELAY_FAULTS_EVERY")
             .ok()
             .and_then(|every| every.parse().ok());
-        let points: Vec<_> = self.points().into_iter().step_by(every.unwrap_or(1)).collect();
-        let broken = side_by_side(points, |point| self.run(point));
-        let tried = broken.len();
-        let mut complaints = Complaints::default();
-        let snapshot = self.snapshot();
-        for run in &broken {
-            self.judge(run, &snapshot, &mut complaints);
-        }
-        let again = side_by_side(broken, |run| {
-            run.proxies.values().for_each(Proxy::heal);
-            let transcript = self.command(&run.shell, &run.namespace);
-            (run, transcript)
+        let site = self.site();
+        let plans = self.steps.iter().map(|step| {
+            site.proxies.values().for_each(Proxy::heal);
+            self.command(step, &site, PATIENCE).success();
+            let proxies = site.proxies.iter().filter(|_| step.is_broken);
+            let points: Vec<_> = proxies
+                .flat_map(|(context, proxy)| Point::all(context, proxy, &site.namespace))
+                .collect();
+            assert!(!step.is_broken || !points.is_empty(), "it sends no request");
+            points.into_iter().step_by(every.unwrap_or(1)).collect()
         });
-        let snapshot = self.snapshot();
-        for (run, transcript) in &again {
-            if transcript.code != Some(0) {
-                complaints.add(&run.point, "the same command afterwards fails", transcript);
-            }
-            let place = Place {
-                shell: &run.shell,
-                namespace: &run.namespace,
-                snapshot: &snapshot,
-            };
-            for defect in (self.defects)(&place) {
-                complaints.add(&run.point, &format!("afterwards {defect}"), transcript);
-            }
-        }
-        let _ = writeln!(std::io::stderr(), "{}: tried {tried} points", self.name);
-        complaints.tell(tried);
+        plans.collect()
     }
 
-    /// Every fault at every request and connection of a run that nothing breaks.
-    fn points(&self) -> Vec<Point> {
-        let (shell, namespace, proxies) = self.place();
-        self.command(&shell, &namespace).success();
-        let mut points = Vec::new();
-        for (context, proxy) in proxies {
-            let mut seen: BTreeMap<Request, usize> = BTreeMap::new();
-            for (at, request) in proxy.requests().into_iter().enumerate() {
-                let request = Request {
-                    path: request.path.replace(&namespace, "NAMESPACE"),
-                    ..request
-                };
-                let nth = seen.entry(request.clone()).or_default();
-                *nth += 1;
-                let faults = FAULTS.map(Break::Fault);
-                let kills = [Fault::Hang, Fault::Withhold].map(Break::Kill);
-                points.extend(faults.into_iter().chain(kills).map(|how| Point::Request {
-                    context,
-                    request: request.clone(),
-                    nth: *nth,
-                    how,
-                }));
-                let unreachable = [Unreachable::Refuse, Unreachable::Impostor];
-                points.extend(unreachable.map(|how| Point::Connection {
-                    context,
-                    nth: at + 1,
-                    how,
-                }));
-            }
-        }
-        assert!(!points.is_empty(), "{} sends no request", self.name);
-        points
-    }
-
-    /// A machine to work from, whose way to each cluster leads through a proxy.
-    fn place(&self) -> (Shell, String, BTreeMap<&'static str, Proxy>) {
+    fn site(&self) -> Site {
         let control_plane = ControlPlane::shared();
         let mut kubeconfig = Kubeconfig::new();
         let mut proxies = BTreeMap::new();
@@ -198,16 +195,21 @@ impl Scenario {
         }
         let shell = Shell::new(&kubeconfig.current(self.contexts[0]));
         let namespace = fixtures::fresh_namespace(&shell, &[]);
-        (self.prepare)(&Shell::on(control_plane), &namespace);
-        (shell, namespace, proxies)
+        (self.prepare)(&shell, &namespace);
+        Site {
+            shell,
+            namespace,
+            proxies,
+        }
     }
 
-    fn run(&self, point: Point) -> Broken {
-        let (shell, namespace, proxies) = self.place();
+    fn run(&self, step: &Step, site: &Site, point: Point) -> Broken {
+        let directory = site.shell.home().join("relay-pki");
+        let before = files(&directory);
         let (transcript, struck) = match &point {
             Point::Connection { context, nth, how } => {
-                proxies[context].break_connections(*nth, *how);
-                (Some(self.command(&shell, &namespace)), true)
+                site.proxies[context].break_connections(*nth, *how);
+                (Some(self.command(step, site, point.patience())), true)
             }
             Point::Request {
                 context,
@@ -216,27 +218,28 @@ impl Scenario {
                 how,
             } => {
                 let request = Request {
-                    path: request.path.replace("NAMESPACE", &namespace),
+                    path: request.path.replace("NAMESPACE", &site.namespace),
                     ..request.clone()
                 };
+                let (Break::Fault(fault) | Break::Kill(fault)) = *how;
+                let struck = site.proxies[context].break_request(&request, *nth, fault);
                 match how {
-                    Break::Fault(fault) => {
-                        let struck = proxies[context].break_request(&request, *nth, *fault);
-                        let transcript = self.command(&shell, &namespace);
+                    Break::Fault(_) => {
+                        let transcript = self.command(step, site, point.patience());
                         (Some(transcript), struck.try_recv().is_ok())
                     }
-                    Break::Kill(fault) => {
-                        let struck = proxies[context].break_request(&request, *nth, *fault);
-                        let mut child = shell
+                    Break::Kill(_) => {
+                        let mut child = site
+                            .shell
                             .command(self.program)
-                            .args(self.words(&namespace))
+                            .args(words(step, &site.namespace, PATIENCE))
                             .stdout(Stdio::null())
                             .stderr(Stdio::null())
                             .spawn()
                             .expect("it starts");
                         let struck = struck.recv_timeout(BOUND).is_ok();
                         // The server may take a moment for what it was asked.
-                        if *fault == Fault::Withhold {
+                        if fault == Fault::Withhold {
                             thread::sleep(Duration::from_millis(100));
                         }
                         child.kill().expect("it runs");
@@ -248,220 +251,118 @@ impl Scenario {
         };
         Broken {
             point,
-            shell,
-            namespace,
-            proxies,
             struck,
             transcript,
+            files: [before, files(&directory)],
         }
     }
 
     /// Without kubectl, which would only take time.
-    fn command(&self, shell: &Shell, namespace: &str) -> Transcript {
-        shell.run(self.program, &self.words(namespace))
+    fn command(&self, step: &Step, site: &Site, patience: &str) -> Transcript {
+        let run = || {
+            site.shell
+                .run(self.program, &words(step, &site.namespace, patience))
+        };
+        let Some(meanwhile) = step.meanwhile else {
+            return run();
+        };
+        let proxy = &site.proxies[self.contexts[0]];
+        thread::scope(|scope| {
+            let run = scope.spawn(run);
+            while !run.is_finished() && !proxy.is_watched() {
+                thread::sleep(Duration::from_millis(10));
+            }
+            // What breaks a watch after its first events has come before this does.
+            thread::sleep(Duration::from_millis(300));
+            if !run.is_finished() {
+                meanwhile(&Shell::on(ControlPlane::shared()), &site.namespace);
+            }
+            run.join().expect("it ends")
+        })
     }
 
-    fn words<'a>(&self, namespace: &'a str) -> Vec<&'a str> {
-        let place = ["--request-timeout=2s", "--namespace", namespace];
-        [self.arguments, &place].concat()
+    fn snapshot(&self, sites: &[Site]) -> Snapshot {
+        let namespaces: Vec<_> = sites.iter().map(|site| site.namespace.as_str()).collect();
+        Snapshot::take(ControlPlane::shared(), self.contexts, &namespaces, self.writes)
     }
+}
 
-    /// Everything that the runs may have written, read by kubectl.
-    fn snapshot(&self) -> Snapshot {
-        let shell = Shell::on(ControlPlane::shared());
-        let mut snapshot = Snapshot::new();
-        for context in self.contexts {
-            let all = [
-                "get",
-                "namespaces,secrets,services",
-                "--all-namespaces",
-                "-o",
-                "json",
-            ];
-            let listed = shell.kubectl(&[&["--context", context][..], &all].concat());
-            let listed = listed.success().json();
-            for object in listed["items"].as_array().into_iter().flatten() {
-                let text = |pointer: &str| {
-                    object
-                        .pointer(pointer)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
+fn words<'a>(step: &Step, namespace: &'a str, patience: &'a str) -> Vec<&'a str> {
+    let place = [patience, "--namespace", namespace];
+    [step.arguments, &place].concat()
+}
+
+/// Holds what a broken run said against what it found and left.
+fn judge(step: &Step, site: &Site, run: &Broken, seen: [&Snapshot; 2], complaints: &Complaints) {
+    let complain = |kind: &str, shown: &dyn fmt::Display| complaints.add(&run.point, kind, shown);
+    if !run.struck {
+        complain("the request never came", &"");
+    }
+    let Some(transcript) = &run.transcript else {
+        return;
+    };
+    let wanted = run.point.exit_codes();
+    if !transcript.code.is_some_and(|code| wanted.contains(&code)) {
+        complain(&format!("the exit code is not in {wanted:?}"), transcript);
+    }
+    if transcript.duration > BOUND {
+        complain("it took too long", &transcript.duration.as_secs());
+    }
+    let shown = format!("{}{}", transcript.stdout, transcript.stderr);
+    if shown.contains(['\x1b', '\0']) || shown.contains("panicked") {
+        complain("it shows what it should not", transcript);
+    }
+    if transcript.code == Some(1) {
+        let place = format!("where: context \"{}\", ", run.point.context());
+        if !transcript.stderr.contains(&place) {
+            complain("its error names no context and object", transcript);
+        }
+        if !transcript.stderr.contains("hint: ") {
+            complain("its error has no hint", transcript);
+        }
+    }
+    let [before, after] = seen.map(|snapshot| snapshot.versions(&site.namespace));
+    match step.prints {
+        Prints::Report => {
+            for line in transcript.stdout.lines() {
+                let words: Vec<_> = line.split_whitespace().collect();
+                let versions = |context, object| {
+                    let key = &(context, object);
+                    (before.get(key), after.get(key))
                 };
-                let (kind, name) = (text("/kind").to_lowercase(), text("/metadata/name"));
-                let namespace = match kind.as_str() {
-                    "namespace" => name,
-                    _ => text("/metadata/namespace"),
+                let is_true = match *words.as_slice() {
+                    [context, object, "created"] => {
+                        matches!(versions(context, object), (None, Some(_)))
+                    }
+                    [context, object, "configured"] => {
+                        matches!(versions(context, object), (Some(old), Some(new)) if old != new)
+                    }
+                    [context, object, "unchanged"] => {
+                        matches!(versions(context, object), (Some(old), Some(new)) if old == new)
+                    }
+                    [context, object, "not", "tried"] => {
+                        let (old, new) = versions(context, object);
+                        old == new
+                    }
+                    [_, _, "failed"] => true,
+                    _ => false,
                 };
-                let key = (
-                    context.to_string(),
-                    namespace.to_owned(),
-                    format!("{kind}/{name}"),
-                );
-                snapshot.insert(key, object.clone());
-            }
-        }
-        snapshot
-    }
-
-    /// Holds what a broken run said against what it left.
-    fn judge(&self, run: &Broken, snapshot: &Snapshot, complaints: &mut Complaints) {
-        let mut complain = |kind: &str, shown: &dyn fmt::Display| complaints.add(&run.point, kind, shown);
-        if !run.struck {
-            complain("the request never came", &"");
-        }
-        let Some(transcript) = &run.transcript else {
-            return;
-        };
-        let wanted = run.point.exit_codes();
-        if !transcript.code.is_some_and(|code| wanted.contains(&code)) {
-            complain(&format!("the exit code is not in {wanted:?}"), transcript);
-        }
-        if transcript.duration > BOUND {
-            complain("it took too long", &transcript.duration.as_secs());
-        }
-        let shown = format!("{}{}", transcript.stdout, transcript.stderr);
-        if shown.contains(['\x1b', '\0']) || shown.contains("panicked") {
-            complain("it shows what it should not", transcript);
-        }
-        if transcript.code == Some(1) {
-            let place = format!("where: context \"{}\", ", run.point.context());
-            if !transcript.stderr.contains(&place) {
-                complain("its error names no context and object", transcript);
-            }
-            if !transcript.stderr.contains("hint: ") {
-                complain("its error has no hint", transcript);
-            }
-        }
-        let there = |context: &str, object: &str| {
-            let key = (context.to_owned(), run.namespace.clone(), object.to_owned());
-            snapshot.contains_key(&key)
-        };
-        for line in transcript.stdout.lines() {
-            let words: Vec<_> = line.split_whitespace().collect();
-            let is_true = match words.as_slice() {
-                [context, object, "created" | "configured" | "unchanged"] => there(context, object),
-                [context, object, "not", "tried"] => !there(context, object),
-                [_, _, "failed"] => true,
-                _ => false,
-            };
-            if !is_true {
-                complain("its report is not true", &format!("{line}\n{transcript}"));
-            }
-        }
-        // Whoever checks first and then writes has written nothing yet.
-        if transcript.code == Some(1) && run.point.is_before_writes() {
-            let written = snapshot
-                .keys()
-                .any(|(_, namespace, _)| *namespace == run.namespace);
-            if self.writes_namespaces() && written {
-                complain("it wrote before all was checked", transcript);
-            }
-        }
-    }
-
-    fn writes_namespaces(&self) -> bool {
-        self.name == "init"
-    }
-}
-
-impl Point {
-    fn context(&self) -> &'static str {
-        match self {
-            Self::Request { context, .. } | Self::Connection { context, .. } => context,
-        }
-    }
-
-    /// Whether it breaks what only asks.
-    fn is_before_writes(&self) -> bool {
-        match self {
-            Self::Request { request, .. } => !request.is_write(),
-            Self::Connection { nth, .. } => *nth == 1,
-        }
-    }
-
-    /// How a run may end that is broken here.
-    fn exit_codes(&self) -> &'static [i32] {
-        let Self::Request { request, how, .. } = self else {
-            return &[1];
-        };
-        let reads = request.method == "GET";
-        match how {
-            Break::Kill(_) => &[],
-            Break::Fault(Fault::Busy(_) | Fault::Slow(_)) => &[0],
-            Break::Fault(Fault::Answer(503)) if reads => &[0],
-            // Who may not look may still be allowed to write, and is told otherwise.
-            Break::Fault(Fault::Answer(403)) => &[0, 1],
-            Break::Fault(_) => &[1],
-        }
-    }
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request {
-                context,
-                request,
-                nth,
-                how,
-            } => {
-                let Request { method, path } = request;
-                write!(f, "{how:?} at {method} {path} ({nth}) in {context}")
-            }
-            Self::Connection { context, nth, how } => write!(f, "{how:?} at connection {nth} to {context}"),
-        }
-    }
-}
-
-impl Place<'_> {
-    /// An object that is there now.
-    pub(crate) fn object(&self, context: &str, object: &str) -> Option<&Value> {
-        let key = (context.to_owned(), self.namespace.to_owned(), object.to_owned());
-        self.snapshot.get(&key)
-    }
-}
-
-/// What is wrong, by kind, and where.
-#[derive(Default)]
-struct Complaints(BTreeMap<String, Vec<String>>);
-
-impl Complaints {
-    /// Takes a kind of complaint and what shows it.
-    fn add(&mut self, point: &Point, kind: &str, shown: &dyn fmt::Display) {
-        let kind = self.0.entry(kind.to_owned()).or_default();
-        kind.push(format!("{point}:\n{shown}"));
-    }
-
-    #[track_caller]
-    fn tell(self, tried: usize) {
-        let kinds = self.0.iter().map(|(kind, all)| {
-            let shown: Vec<_> = all.iter().take(SHOWN).map(String::as_str).collect();
-            format!("{} times: {kind}\n{}", all.len(), shown.join("\n"))
-        });
-        let kinds: Vec<_> = kinds.collect();
-        assert!(kinds.is_empty(), "of {tried} points\n{}", kinds.join("\n"));
-    }
-}
-
-/// Works on all items, several at a time, and keeps their order.
-fn side_by_side<T: Send, U: Send>(items: Vec<T>, work: impl Fn(T) -> U + Sync) -> Vec<U> {
-    let queue = Mutex::new(items.into_iter().enumerate());
-    let done = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((at, item)) = next else { return };
-                    let result = work(item);
-                    done.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((at, result));
+                if !is_true {
+                    complain("its report is not true", &format!("{line}\n{transcript}"));
                 }
-            });
+            }
         }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
+        Prints::Line(wanted) => {
+            let wanted = if transcript.code == Some(0) { wanted } else { "" };
+            if transcript.stdout != wanted {
+                complain(&format!("it does not print {wanted:?}"), transcript);
+            }
+        }
+    }
+    // Whoever checks first and then writes has written nothing yet.
+    let [files_before, files_after] = &run.files;
+    let wrote = before != after || files_before != files_after;
+    if transcript.code == Some(1) && run.point.is_before_writes() && wrote && step.meanwhile.is_none() {
+        complain("it wrote before all was checked", transcript);
+    }
 }

@@ -1,0 +1,192 @@
+//! The ways to break a run: what breaks, at which request or connection, and how a run
+//! may end that was broken there.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use relay_tests::{
+    Proxy,
+    proxy::{Fault, Midway, Request, Unreachable},
+};
+
+use crate::scenario::PATIENCE;
+
+/// One way to break one request or connection of a run.
+#[derive(Clone, Debug)]
+pub(crate) enum Point {
+    Request {
+        context: &'static str,
+        /// With `NAMESPACE` in place of the run's own.
+        request: Request,
+        nth: usize,
+        how: Break,
+    },
+    Connection {
+        context: &'static str,
+        nth: usize,
+        how: Unreachable,
+    },
+}
+
+/// What breaks at a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Break {
+    Fault(Fault),
+    /// SIGKILL when the request has come, or when it has been answered.
+    Kill(Fault),
+}
+
+/// What can become of a request.
+const FAULTS: [Fault; 18] = [
+    Fault::Answer(401),
+    Fault::Answer(403),
+    Fault::Answer(404),
+    Fault::Answer(409),
+    Fault::Answer(422),
+    Fault::Answer(500),
+    Fault::Answer(503),
+    Fault::Busy(1),
+    Fault::Reset,
+    Fault::Lose,
+    Fault::Cut,
+    Fault::Truncate,
+    Fault::Slow(Duration::from_millis(30)),
+    Fault::Drip,
+    Fault::Garbage,
+    Fault::WebPage,
+    Fault::Hang,
+    Fault::Withhold,
+];
+
+/// What can become of a watch, as it begins and later.
+const WATCH_FAULTS: [Fault; 20] = [
+    Fault::Answer(401),
+    Fault::Answer(403),
+    Fault::Answer(404),
+    Fault::Answer(409),
+    Fault::Answer(410),
+    Fault::Answer(422),
+    Fault::Answer(500),
+    Fault::Answer(503),
+    Fault::Busy(1),
+    Fault::Reset,
+    Fault::Drip,
+    Fault::Garbage,
+    Fault::WebPage,
+    Fault::Hang,
+    Fault::Midway(Midway::Reset),
+    Fault::Midway(Midway::Cut),
+    Fault::Midway(Midway::Truncate),
+    Fault::Midway(Midway::Garbage),
+    Fault::Midway(Midway::Hang),
+    Fault::Midway(Midway::Gone),
+];
+
+impl Point {
+    /// Every fault at every request that a proxy has seen, and at every connection.
+    pub(crate) fn all(context: &'static str, proxy: &Proxy, namespace: &str) -> Vec<Self> {
+        let mut points = Vec::new();
+        let mut seen: BTreeMap<Request, usize> = BTreeMap::new();
+        for (at, request) in proxy.requests().into_iter().enumerate() {
+            let request = Request {
+                path: request.path.replace(namespace, "NAMESPACE"),
+                ..request
+            };
+            let nth = seen.entry(request.clone()).or_default();
+            *nth += 1;
+            let (faults, kills) = match request.method.as_str() {
+                // Opened again and again, it is broken the first time.
+                "WATCH" if *nth > 1 => continue,
+                "WATCH" => (&WATCH_FAULTS[..], &[Fault::Hang][..]),
+                _ => (&FAULTS[..], &[Fault::Hang, Fault::Withhold][..]),
+            };
+            let faults = faults.iter().copied().map(Break::Fault);
+            let kills = kills.iter().copied().map(Break::Kill);
+            points.extend(faults.chain(kills).map(|how| Self::Request {
+                context,
+                request: request.clone(),
+                nth: *nth,
+                how,
+            }));
+            let unreachable = [Unreachable::Refuse, Unreachable::Impostor];
+            points.extend(unreachable.map(|how| Self::Connection {
+                context,
+                nth: at + 1,
+                how,
+            }));
+        }
+        points
+    }
+
+    pub(crate) fn context(&self) -> &'static str {
+        match self {
+            Self::Request { context, .. } | Self::Connection { context, .. } => context,
+        }
+    }
+
+    /// The time limit of the run's requests: short where one waits for it to pass.
+    pub(crate) fn patience(&self) -> &'static str {
+        let Self::Request { how, .. } = self else {
+            return PATIENCE;
+        };
+        let (Break::Fault(fault) | Break::Kill(fault)) = how;
+        match fault {
+            Fault::Hang | Fault::Withhold | Fault::Drip | Fault::Midway(Midway::Hang) => {
+                "--request-timeout=2s"
+            }
+            _ => PATIENCE,
+        }
+    }
+
+    /// Whether a run that fails here has not begun to write: what is broken only asks,
+    /// and whoever may not look goes on.
+    pub(crate) fn is_before_writes(&self) -> bool {
+        match self {
+            Self::Request { request, how, .. } => {
+                let goes_on = matches!(how, Break::Fault(Fault::Answer(403)));
+                !request.is_write() && !goes_on
+            }
+            Self::Connection { nth, .. } => *nth == 1,
+        }
+    }
+
+    /// How a run may end that is broken here.
+    pub(crate) fn exit_codes(&self) -> &'static [i32] {
+        let Self::Request { request, how, .. } = self else {
+            return &[1];
+        };
+        let watches = request.method == "WATCH";
+        let reads = request.method == "GET";
+        let asks_what_is_served = reads && request.path.starts_with("/apis/");
+        match how {
+            Break::Kill(_) => &[],
+            Break::Fault(Fault::Busy(_) | Fault::Slow(_)) => &[0],
+            Break::Fault(Fault::Answer(503)) if reads => &[0],
+            // Without the right to watch anything there is nothing to wait for.
+            Break::Fault(Fault::Answer(403)) if watches => &[0, 1],
+            // What else becomes of a watch, the next one makes good.
+            Break::Fault(_) if watches => &[0],
+            // Who may not look may still be allowed to write, and is told otherwise.
+            Break::Fault(Fault::Answer(403)) => &[0, 1],
+            // That is how a server says that it does not know a group.
+            Break::Fault(Fault::Answer(404) | Fault::Truncate) if asks_what_is_served => &[0, 1],
+            Break::Fault(_) => &[1],
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request {
+                context,
+                request,
+                nth,
+                how,
+            } => {
+                let Request { method, path } = request;
+                write!(f, "{how:?} at {method} {path} ({nth}) in {context}")
+            }
+            Self::Connection { context, nth, how } => write!(f, "{how:?} at connection {nth} to {context}"),
+        }
+    }
+}
