@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -138,8 +139,56 @@ impl Drop for Pause {
 
 fn target() -> ProgressDrawTarget {
     match io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
+        true => ProgressDrawTarget::term_like(Box::new(Narrower(Term::buffered_stderr()))),
         false => ProgressDrawTarget::hidden(),
+    }
+}
+
+/// Stderr as a terminal that is a little narrower than it is. indicatif fills lines up
+/// to their end, so that the `^C` which a terminal shows would go to the next line, and
+/// the one before would stay for ever.
+#[derive(Debug)]
+struct Narrower(Term);
+
+impl TermLike for Narrower {
+    fn width(&self) -> u16 {
+        self.0.size().1.saturating_sub(3).max(1)
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n)
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n)
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.0.write_line(line)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
