@@ -9,9 +9,22 @@ const ABOUT: [&str; 3] = ["completion", "version", "help"];
 /// Where an outside CA has to answer first; `certs` plays its part and runs it.
 const ANSWERED: &str = "--signing-cert signing.crt";
 
-/// The words of a plugin and of each of its commands.
-fn commands(shell: &Shell, plugin: &str) -> Vec<Vec<String>> {
-    let help = shell.kubectl(&[plugin, "--help"]).success().stdout.clone();
+/// What looks for something wrong, and says by 3 or 4 that it found it.
+const CHECKS: [&str; 5] = [
+    "kubectl relay-address --check",
+    "kubectl relay-certs inspect",
+    "kubectl relay-certs status",
+    "kubectl relay-ingress lint",
+    "kubectl relay-ingress status",
+];
+
+/// The help of a command, and of all below it, each with the words that lead there.
+fn helps(shell: &Shell, words: &[&str]) -> Vec<(String, String)> {
+    let help = shell
+        .kubectl(&[words, &["--help"]].concat())
+        .success()
+        .stdout
+        .clone();
     let listed = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
     let names = listed
         .lines()
@@ -19,21 +32,26 @@ fn commands(shell: &Shell, plugin: &str) -> Vec<Vec<String>> {
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| !ABOUT.contains(name));
-    let commands = names.map(|name| vec![plugin.to_owned(), name.to_owned()]);
-    std::iter::once(vec![plugin.to_owned()]).chain(commands).collect()
+    let below = names.flat_map(|name| helps(shell, &[words, &[name]].concat()));
+    let below: Vec<_> = below.collect();
+    std::iter::once((words.join(" "), help)).chain(below).collect()
 }
 
-/// The examples at the end of a help text, each on one line.
+/// The examples at the end of a help text: what stands between empty lines is one.
 fn examples(help: &str) -> Vec<String> {
     let listed = help.split_once("\nExamples:\n").map_or("", |(_, rest)| rest);
     let listed = listed.replace("\\\n", " ");
-    let indented = listed
+    let indented: Vec<_> = listed
         .lines()
-        .take_while(|line| line.is_empty() || line.starts_with("  "));
-    let lines = indented.map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.contains(ANSWERED))
-        .map(str::to_owned)
+        .take_while(|line| line.is_empty() || line.starts_with("  "))
+        .map(str::trim)
+        .collect();
+    let blocks = indented.split(|line| line.is_empty()).map(|lines| {
+        let commands = lines.iter().filter(|line| !line.starts_with('#'));
+        commands.copied().collect::<Vec<_>>().join("\n")
+    });
+    blocks
+        .filter(|block| !block.is_empty() && !block.contains(ANSWERED))
         .collect()
 }
 
@@ -63,8 +81,22 @@ fn shell(control_plane: &ControlPlane) -> Shell {
     helms["metadata"]["labels"] = json!({ "istio": "ingress" });
     let mut edge = fixtures::with_status(fixtures::ingress_gateway("edge", "LoadBalancer"), address.clone());
     edge["spec"]["selector"] = json!({ "istio": "ingress" });
+    // Without a controller, it starts nothing.
+    let server = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "enterprise-networking", "namespace": "gloo-mesh" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "enterprise-networking" } },
+            "template": {
+                "metadata": { "labels": { "app": "enterprise-networking" } },
+                "spec": { "containers": [{ "name": "server", "image": "server" }] },
+            },
+        },
+    });
     let objects = [
         class,
+        server,
         helms,
         fixtures::with_status(service, address.clone()),
         fixtures::gateway_pod("gateway-1", "istio-system", "node-1", true),
@@ -96,29 +128,38 @@ fn every_command_has_examples_and_they_work() {
     let control_plane = ControlPlane::start(&["mgmt", "east"]);
     let shell = shell(&control_plane);
     for plugin in PLUGINS {
-        for command in commands(&shell, plugin) {
-            let words: Vec<_> = command.iter().map(String::as_str).collect();
-            let help = shell
-                .kubectl(&[&words[..], &["--help"]].concat())
-                .success()
-                .stdout
-                .clone();
+        for (command, help) in helps(&shell, &[plugin]) {
             let examples = examples(&help);
-            assert!(!examples.is_empty(), "no examples in {}", words.join(" "));
+            assert!(!examples.is_empty(), "no examples in {command}");
             for example in examples {
                 // Each in a directory of its own, as they are alternatives.
-                let made = match words[..] {
-                    ["relay-certs", "manifests" | "inspect"] => "cp -r made/* place",
-                    ["relay-certs", "rotate"] => "cp -r in-use place/relay-pki",
+                let made = match command.as_str() {
+                    "relay-certs manifests" | "relay-certs inspect" => "cp -r made/* place",
+                    // What one's own CA issues, where that CA's root is the one in use.
+                    "relay-certs rotate server" => {
+                        "cp -r in-use place/relay-pki
+                         kubectl relay-certs generate --pki-dir new \\
+                           --ca-cert in-use/relay-root.crt --ca-key in-use/relay-root.key
+                         for kind in crt key; do cp new/relay-server-tls.$kind place/new.$kind; done"
+                    }
+                    rotate if rotate.starts_with("relay-certs rotate") => "cp -r in-use place/relay-pki",
                     _ => "",
                 };
                 let place = format!("rm -rf place\nmkdir place\ncp edge.yaml ca.* place\n{made}\ncd place");
                 let ran: Transcript = shell.run("sh", &["-euc", &format!("{place}\n{example}")]);
-                // What is checked may be found wrong or due: the example worked.
-                let checked = matches!(ran.code, Some(0 | 3 | 4));
-                assert!(checked, "an example of {} fails:\n{ran}", words.join(" "));
-                // The first to make a root has made the one that the clusters hold.
-                let keep = "test -e in-use || ! test -e place/relay-pki || cp -r place/relay-pki in-use";
+                let is_check = CHECKS.iter().any(|check| example.starts_with(check));
+                let worked = match ran.code {
+                    // What is checked may be found wrong or due.
+                    Some(3 | 4) => is_check && !example.contains('\n'),
+                    code => code == Some(0),
+                };
+                assert!(worked, "an example of {command} fails:\n{ran}");
+                // The first to make a root has made the one that the clusters hold, until
+                // it is rotated.
+                let keep = match command.starts_with("relay-certs rotate") {
+                    true => "rm -r in-use; cp -r place/relay-pki in-use",
+                    false => "test -e in-use || ! test -e place/relay-pki || cp -r place/relay-pki in-use",
+                };
                 shell.run("sh", &["-euc", keep]).success();
             }
         }
