@@ -2,11 +2,8 @@
 //! the server's own Secret is watched; roots and the signing certificate are read when
 //! a pod starts.
 
-use k8s_openapi::{
-    api::core::v1::Pod,
-    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time},
-};
-use relay_shared::{Result, cluster::Cluster, relay};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
+use relay_shared::{Result, cluster::Cluster, pod::Pod, relay};
 
 use crate::next::quoted;
 

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
-    Error, Result, access, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, relay,
+    Error, Result, access, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, pod::Pod, relay,
 };
 
 use crate::{

@@ -3,11 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    api::core::v1::{Pod, Service},
-    apimachinery::pkg::util::intstr::IntOrString,
-};
-use relay_shared::{istio::services_to, node_port::is_ready_pod};
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
+use relay_shared::{istio::services_to, pod::Pod};
 use serde_json::Value;
 
 use crate::{
@@ -47,7 +44,7 @@ impl Ingress {
         selector: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = &'a Pod> {
         let pods = self.pods.iter().flatten();
-        pods.filter(move |pod| is_ready_pod(pod) && carries(pod, selector))
+        pods.filter(move |pod| pod.is_ready() && carries(pod, selector))
     }
 
     /// Whether two selectors have a ready pod in common.

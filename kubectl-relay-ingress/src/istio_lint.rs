@@ -1,7 +1,7 @@
 //! What is wrong with a way through an Istio ingress gateway.
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::{istio::matches_host, node_port::is_ready_pod};
+use relay_shared::istio::matches_host;
 use serde_json::json;
 
 use crate::{
@@ -104,7 +104,7 @@ fn no_pod(route: &Route, ingress: &Ingress) -> Lint {
         .pods
         .iter()
         .flatten()
-        .filter(|pod| is_ready_pod(pod))
+        .filter(|pod| pod.is_ready())
         .filter_map(|pod| {
             let value = pod.metadata.labels.as_ref()?.get("istio")?;
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();

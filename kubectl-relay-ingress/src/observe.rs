@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join, try_join_all};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use relay_shared::{
     Error, Result,
     candidate::Preferences,
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
-    node_port::is_ready_pod,
+    pod::Pod,
     relay::PORT_NAME,
     service_address::PortRef,
     terminal,
@@ -144,7 +144,7 @@ async fn backends(
             false => joined(selector),
         };
         let mut pods = cluster.list::<Pod>(None, &wanted).await?;
-        if !pods.iter().any(is_ready_pod) {
+        if !pods.iter().any(Pod::is_ready) {
             pods.extend(cluster.list::<Pod>(None, "istio").await?);
         }
         Result::<_>::Ok(pods)

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::try_join;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 
 use crate::{
     address::Address,
@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     gateways,
     node_port::Backends,
+    pod::Pod,
     relay::{self, RelayHost},
     service_address::{self, PortRef},
     terminal,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::future::{try_join, try_join_all};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::api::ApiResource;
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use crate::{
     exposure::{Lookup, Observation, Via, absent, joined, of_service, unreadable},
     gateway_api::{self, Backend},
     istio,
+    pod::Pod,
     relay::{self, RelayHost},
     service_address::PortRef,
     watch::Reading,

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::api::ApiResource;
 use serde_json::Value;
 
-use crate::cluster::ObjectRef;
+use crate::{cluster::ObjectRef, pod::Pod};
 
 /// The API group of Istio's objects about traffic.
 pub const GROUP: &str = "networking.istio.io";

@@ -8,8 +8,8 @@
 //! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] (with
 //! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
 //! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server
-//! ([`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] say at which
-//! [`address`], [`candidate`] chooses, [`watch`] waits for one; [`plan`] holds what is
+//! ([`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] (by [`pod`]s)
+//! say at which [`address`], [`candidate`] chooses, [`watch`] waits for one; [`plan`] holds what is
 //! to be written (a [`manifest`] each), [`access`] asks whether that is allowed and
 //! [`apply`] writes it; [`output`] says how to show values, [`render`] turns them into
 //! text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
@@ -40,6 +40,7 @@ pub mod output;
 pub mod overrides;
 pub mod owner;
 pub mod plan;
+pub mod pod;
 pub mod relay;
 pub mod remotes;
 pub mod render;

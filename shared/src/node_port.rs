@@ -3,11 +3,12 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use clap::ValueEnum;
-use k8s_openapi::api::core::v1::{Node, NodeAddress, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Node, NodeAddress, Service, ServicePort};
 
 use crate::{
     candidate::{Found, Preferences, Reason},
     error::Error,
+    pod::Pod,
 };
 
 /// The nodes that a node port can be reached at, and the pods behind it.
@@ -89,7 +90,7 @@ pub(crate) fn of_nodes(
     let running: HashSet<_> = backends
         .pods
         .iter()
-        .filter(|pod| is_ready_pod(pod))
+        .filter(|pod| pod.is_ready())
         .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
         .collect();
     for node in &backends.nodes {
@@ -192,17 +193,4 @@ fn is_ready_node(node: &Node) -> bool {
     conditions
         .iter()
         .any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-/// Whether a pod is Ready and stays.
-pub fn is_ready_pod(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.conditions.as_deref())
-        .unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions
-            .iter()
-            .any(|c| c.type_ == "Ready" && c.status == "True")
 }

@@ -17,7 +17,7 @@
 use std::fs;
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::ApiResource;
 use relay_shared::{
     args::ClusterArgs,
@@ -29,6 +29,7 @@ use relay_shared::{
     kubeconfig::Kubeconfig,
     node_port::Backends,
     overrides::Overrides,
+    pod::Pod,
     remotes::RemoteArgs,
     service_address::{self, PortRef},
     soundness::{self, Purpose},
