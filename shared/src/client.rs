@@ -4,6 +4,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -18,18 +19,20 @@ use kube::{
     client::{Body, ConfigExt as _},
 };
 use secrecy::ExposeSecret as _;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder, util::MapRequestLayer};
 use tower_http::{
     decompression::{DecompressionBody, DecompressionLayer},
     map_response_body::MapResponseBodyLayer,
 };
 
 use crate::{
+    authorization::Authorization,
     connection::Connection,
     credentials::{Failure, Plugin},
     deadline::Deadline,
     exec_credential::{Certificate, Credential},
     proxy::{Connector, Proxy},
+    tls,
     wire::{Listen, Verbosity},
 };
 
@@ -38,11 +41,12 @@ use crate::{
 /// Unlike kube's own stack it turns Nagle's algorithm off, which together with
 /// delayed acknowledgements costs 40 ms on the second write of a connection, and
 /// it does not retry: 15 silent retries look like a hang.
-pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Result<Client> {
+pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> Result<Client, BoxError> {
     let Connection {
         context,
         mut config,
         proxy,
+        authorization,
         plugin,
         deadline,
     } = connection;
@@ -52,11 +56,11 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     };
     config.headers.push((header::USER_AGENT, user_agent()));
     let Some(plugin) = plugin else {
-        return stack(config, proxy.as_ref(), &listen, deadline);
+        return stack(config, proxy.as_ref(), authorization, &listen, deadline);
     };
     // Where the plugin gives a certificate, another client takes its place; but what
     // is wrong with the rest is known now.
-    let client = stack(config.clone(), proxy.as_ref(), &listen, deadline)?;
+    let client = stack(config.clone(), proxy.as_ref(), None, &listen, deadline)?;
     let namespace = config.default_namespace.clone();
     let authenticated = Authenticated {
         plugin,
@@ -69,11 +73,14 @@ pub(crate) fn client(connection: Connection, verbosity: Verbosity) -> kube::Resu
     Ok(Client::new(authenticated, namespace))
 }
 
-fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen, deadline: Deadline) -> kube::Result<Client> {
-    // kube sets the provider only where it builds the whole stack itself.
-    install_crypto_provider();
-
-    let tls = config.rustls_https_connector_with_connector(Connector::new(&config, proxy)?)?;
+fn stack(
+    config: Config,
+    proxy: Option<&Proxy>,
+    authorization: Option<Authorization>,
+    listen: &Listen,
+    deadline: Deadline,
+) -> Result<Client, BoxError> {
+    let tls = tls::connector(&config, Connector::new(&config, proxy)?)?;
     let mut connector = TimeoutConnector::new(tls);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
@@ -84,9 +91,16 @@ fn stack(config: Config, proxy: Option<&Proxy>, listen: &Listen, deadline: Deadl
             DecompressionLayer::new(),
         )
     });
+    let authorize = authorization.map(|authorization| {
+        MapRequestLayer::new(move |mut request: Request<Body>| {
+            let header = authorization.header(Instant::now());
+            request.headers_mut().insert(header::AUTHORIZATION, header);
+            request
+        })
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
+        .option_layer(authorize)
         .layer(config.extra_headers_layer()?)
         .layer(listen.clone())
         .option_layer(compression)
@@ -148,9 +162,10 @@ impl Authenticated {
                 config.auth_info.client_key_data = Some(STANDARD.encode(key.expose_secret()).into());
             }
             // What is wrong in particular might repeat a part of the key.
-            let client = stack(config, self.proxy.as_ref(), &self.listen, self.deadline).map_err(|_| {
-                Failure::new("failed parsing client key/certificate: they are not a pair in PEM")
-            })?;
+            let client =
+                stack(config, self.proxy.as_ref(), None, &self.listen, self.deadline).map_err(|_| {
+                    Failure::new("failed parsing client key/certificate: they are not a pair in PEM")
+                })?;
             *current = (chain.cloned(), client);
         }
         Ok(current.1.clone())
@@ -189,14 +204,6 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     body.map_err(Into::into).boxed_unsync()
-}
-
-fn install_crypto_provider() {
-    use rustls::crypto::{CryptoProvider, aws_lc_rs};
-    if CryptoProvider::get_default().is_none() {
-        // Losing the race to another thread is fine: there is only one provider.
-        let _ = aws_lc_rs::default_provider().install_default();
-    }
 }
 
 /// `kubectl-relay_address/1.2.3 (linux/x86_64)`, in the form of kubectl's own.

@@ -87,7 +87,7 @@ impl Cluster {
         let server = connection.config.cluster_url.to_string();
         let tls_server_name = connection.config.tls_server_name.clone();
         let client = client::client(connection, overrides.verbosity)
-            .map_err(|e| Error::new(root_cause(&e)).context(&context))?;
+            .map_err(|e| Error::new(root_cause(&*e)).context(&context))?;
         Ok(Self {
             context,
             server,

@@ -7,9 +7,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
 use kube::config::{AuthInfo, Cluster, Config, Context};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use zeroize::Zeroizing;
 
 use crate::{
+    authorization::Authorization,
     credentials::Plugin,
     deadline::Deadline,
     error::{Error, Result},
@@ -26,6 +26,8 @@ pub struct Connection {
     pub(crate) context: String,
     pub(crate) config: Config,
     pub(crate) proxy: Option<Proxy>,
+    /// How the user proves itself, if not by a certificate.
+    pub(crate) authorization: Option<Authorization>,
     /// What knows the credential, if the kubeconfig does not.
     pub(crate) plugin: Option<Arc<Plugin>>,
     /// How long one request may take as a whole.
@@ -46,6 +48,7 @@ impl Kubeconfig {
             return Ok(Connection {
                 context: IN_CLUSTER.to_owned(),
                 proxy: environment_proxy(&config.cluster_url).map_err(Error::new)?,
+                authorization: Authorization::of(&config.auth_info).map_err(Error::new)?,
                 config: overrides.apply_to_config(config),
                 plugin: None,
                 deadline: overrides.deadline(),
@@ -56,12 +59,13 @@ impl Kubeconfig {
             .plugins
             .find(&resolved.user_name, &resolved.user, &resolved.cluster);
         let plugin = plugin.map_err(|e| e.context(&resolved.context))?;
-        let (config, proxy) = resolved
-            .config()
-            .map_err(|problem| Error::new(problem).context(&resolved.context))?;
+        let failed = |problem| Error::new(problem).context(&resolved.context);
+        let (config, proxy) = resolved.config().map_err(failed)?;
+        let authorization = Authorization::of(&config.auth_info).map_err(failed)?;
         Ok(Connection {
             config: overrides.apply_to_config(config),
             proxy,
+            authorization,
             plugin,
             deadline: overrides.deadline(),
             context: resolved.context,
@@ -162,11 +166,7 @@ impl Resolved {
         config.accept_invalid_certs = self.cluster.insecure_skip_tls_verify == Some(true);
         config.disable_compression = self.cluster.disable_compression == Some(true);
         config.tls_server_name.clone_from(&self.cluster.tls_server_name);
-        config.auth_info = AuthInfo {
-            // Plugins are run by us.
-            exec: None,
-            ..read_token(self.user.clone())?
-        };
+        config.auth_info = self.user.clone();
         Ok((config, proxy))
     }
 }
@@ -267,26 +267,6 @@ fn contradiction(cluster_name: &str, cluster: &Cluster, user_name: &str, user: &
             .is_some_and(|extra| !extra.is_empty());
     (is_more && user.impersonate.is_none())
         .then(|| format!("requesting uid, groups or user-extra for {user_name} without impersonating a user"))
-}
-
-/// client-go prefers the token in a file, which somebody may renew, to the one beside
-/// it, even to that of `--token`, unless the file cannot be read
-/// (`NewBearerAuthWithRefreshRoundTripper`). kube takes the newline at its end for a
-/// part of it.
-fn read_token(mut user: AuthInfo) -> Result<AuthInfo, String> {
-    let Some(file) = user.token_file.take() else {
-        return Ok(user);
-    };
-    let read = std::fs::read_to_string(&file).map(Zeroizing::new);
-    match read.as_deref().map(|token| token.trim()) {
-        Ok("") if user.token.is_none() => Err(format!("read empty token from file {file:?}")),
-        Err(e) if user.token.is_none() => Err(format!("cannot read the token in {file:?}: {e}")),
-        Ok("") | Err(_) => Ok(user),
-        Ok(token) => {
-            user.token = Some(token.into());
-            Ok(user)
-        }
-    }
 }
 
 /// As in client-go, nothing that proves who we are goes over a connection that

@@ -1,8 +1,8 @@
 //! kubectl's JSONPath templates, as `-o jsonpath=` takes them (k8s.io/client-go,
 //! `util/jsonpath/jsonpath.go`).
 //!
-//! The language is older than RFC 9535. jsonpath-rust selects names at any depth,
-//! elements and wildcards; what kubectl sees differently is ours:
+//! The language is older than RFC 9535, and what kubectl makes of it differs so much
+//! that no library's paths would do:
 //!
 //! - `$` and `@` are both the object at hand: the item in a range or a filter.
 //! - An index out of bounds, or of what is no array, is an error, and so is a name
@@ -21,7 +21,6 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-use jsonpath_rust::{parser::model::JpQuery, query::js_path_process};
 use serde_json::Value;
 
 use crate::{
@@ -209,7 +208,7 @@ impl<'a> Walk<'a> {
     fn path(&self, input: &Found<'a>, path: &Path) -> Result<Found<'a>, Failure> {
         let found: Found<'_> = input
             .iter()
-            .flat_map(|value| select(value, &path.query))
+            .flat_map(|value| named(value, &path.names, path.anywhere))
             .collect();
         let looked = match path.anywhere {
             true => input.iter().any(|value| !parts(value).is_empty()),
@@ -219,8 +218,10 @@ impl<'a> Walk<'a> {
             return Ok(found);
         }
         let is_found = |end: usize| {
-            let query = JpQuery::new(path.query.segments[..end].to_vec());
-            input.iter().any(|value| !select(value, &query).is_empty())
+            let names = &path.names[..end];
+            input
+                .iter()
+                .any(|value| !named(value, names, path.anywhere).is_empty())
         };
         let missing = (1..path.names.len())
             .find(|end| !is_found(*end))
@@ -264,23 +265,45 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What a query in RFC 9535 selects. What is not of the document has no parts.
-fn select<'a>(value: &Cow<'a, Value>, query: &JpQuery) -> Found<'a> {
-    let found = match value {
-        Cow::Borrowed(value) => js_path_process(query, *value).unwrap_or_default(),
-        Cow::Owned(_) => Vec::new(),
+/// What has these names, one below the other, of which the first may be at any depth.
+/// Only what is of the document has any.
+fn named<'a>(value: &Cow<'a, Value>, names: &[String], anywhere: bool) -> Found<'a> {
+    let (Cow::Borrowed(value), Some((first, below))) = (value, names.split_first()) else {
+        return Vec::new();
     };
+    let mut found = Vec::new();
+    match anywhere {
+        true => add_anywhere(value, first, &mut found),
+        false => found.extend(value.get(first)),
+    }
+    let found = found.into_iter();
     found
-        .into_iter()
-        .map(|found| Cow::Borrowed(found.val()))
+        .filter_map(|value| below.iter().try_fold(value, |value, name| value.get(name)))
+        .map(Cow::Borrowed)
         .collect()
+}
+
+/// Adds what has a name: above before below, in the order of the document.
+fn add_anywhere<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+    found.extend(value.get(name));
+    match value {
+        Value::Array(elements) => elements.iter().for_each(|value| add_anywhere(value, name, found)),
+        Value::Object(members) => members
+            .values()
+            .for_each(|value| add_anywhere(value, name, found)),
+        _ => {}
+    }
 }
 
 /// The elements of an array, the values of an object, the bytes of a text.
 fn parts<'a>(value: &Cow<'a, Value>) -> Found<'a> {
-    match &**value {
-        Value::String(text) => text.bytes().map(|byte| Cow::Owned(byte.into())).collect(),
-        _ => select(value, &jsonpath_parse::wildcard()),
+    match value {
+        Cow::Borrowed(Value::Array(elements)) => elements.iter().map(Cow::Borrowed).collect(),
+        Cow::Borrowed(Value::Object(members)) => members.values().map(Cow::Borrowed).collect(),
+        value => {
+            let text = value.as_str().unwrap_or_default();
+            text.bytes().map(|byte| Cow::Owned(byte.into())).collect()
+        }
     }
 }
 
@@ -332,7 +355,9 @@ fn elements<'a>(input: &Found<'a>, slice: &Slice) -> Result<Found<'a>, Failure> 
         if slice.step <= 0 {
             return failed("step must be > 0".to_owned());
         }
-        found.extend(select(value, &slice.query));
+        let size = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        let elements = parts(value).into_iter().skip(size(start)).take(size(end - start));
+        found.extend(elements.step_by(size(slice.step)));
     }
     Ok(found)
 }

@@ -1,12 +1,10 @@
-//! Reads kubectl's JSONPath templates (k8s.io/client-go, `util/jsonpath/parser.go`)
-//! and translates their paths into RFC 9535, for jsonpath-rust.
+//! Reads kubectl's JSONPath templates (k8s.io/client-go, `util/jsonpath/parser.go`).
 //!
 //! A template is text and actions in braces; an action is a list of [`Node`]s, each
 //! of which is handed what the one before it has found.
 
 use std::str::Chars;
 
-use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
 use serde_json::Value;
 
 /// What a template is made of, in the order it is written.
@@ -43,8 +41,6 @@ pub(crate) struct Path {
     pub(crate) anywhere: bool,
     /// The names.
     pub(crate) names: Vec<String>,
-    /// The same in RFC 9535.
-    pub(crate) query: JpQuery,
 }
 
 /// Elements of an array.
@@ -58,8 +54,6 @@ pub(crate) struct Slice {
     pub(crate) single: bool,
     /// How far from one to the next.
     pub(crate) step: i64,
-    /// The same in RFC 9535.
-    pub(crate) query: JpQuery,
 }
 
 /// A condition on the elements of an array.
@@ -89,11 +83,6 @@ pub(crate) fn template(text: &str) -> Result<Vec<Vec<Node>>, String> {
         parser.at += plain.len() + 1;
         lists.push(parser.action()?);
     }
-}
-
-/// `$[*]`.
-pub(crate) fn wildcard() -> JpQuery {
-    JpQuery::new(vec![Segment::Selector(Selector::Wildcard)])
 }
 
 /// A part of an action, read like an action of its own.
@@ -177,23 +166,17 @@ impl<'a> Parser<'a> {
         if name == "*" {
             return nodes.push(Node::Wildcard);
         }
-        let segment = Segment::name(&name);
         match nodes.last_mut() {
-            Some(Node::Path(path)) => {
-                path.names.push(name);
-                path.query.segments.push(segment);
-            }
+            Some(Node::Path(path)) => path.names.push(name),
             Some(parts @ Node::Parts) => {
                 *parts = Node::Path(Path {
                     anywhere: true,
                     names: vec![name],
-                    query: JpQuery::new(vec![Segment::Descendant(Box::new(segment))]),
                 });
             }
             _ => nodes.push(Node::Path(Path {
                 anywhere: false,
                 names: vec![name],
-                query: JpQuery::new(vec![segment]),
             })),
         }
     }
@@ -339,18 +322,12 @@ fn slice(text: &str) -> Result<Slice, String> {
         [start, end, step] => (number(start)?, number(end)?, number(step)?, false),
         _ => return Err(invalid()),
     };
-    let selector = match single {
-        true => Selector::Index(start.unwrap_or_default()),
-        // No array is so long, and jsonpath-rust adds it without a check.
-        false => Selector::Slice(start, end, step.map(|step| step.min(i32::MAX.into()))),
-    };
     let start = start.unwrap_or_default();
     Ok(Slice {
         start,
         end: if single { start.checked_add(1) } else { end },
         single,
         step: step.unwrap_or(1),
-        query: JpQuery::new(vec![Segment::Selector(selector)]),
     })
 }
 
@@ -404,28 +381,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_translated() {
+    fn names_come_one_below_the_other() {
         #[track_caller]
-        fn check(text: &str, want: &[Segment]) {
-            let list = part(text).expect("is an action");
-            let segments = list.iter().flat_map(|node| match node {
-                Node::Path(path) => path.query.segments.clone(),
-                Node::Array(slice) => slice.query.segments.clone(),
-                other => panic!("{other:?} is no path"),
-            });
-            assert_eq!(segments.collect::<Vec<_>>(), want, "{text}");
+        fn check(text: &str, anywhere: bool, names: &[&str]) {
+            let names = names.iter().copied().map(str::to_owned).collect();
+            let want = Node::Path(Path { anywhere, names });
+            assert_eq!(part(text), Ok(vec![want]), "{text}");
         }
-        let name = Segment::name;
-        let slice = |start, end, step| Segment::Selector(Selector::Slice(start, end, step));
-        check(".a.b", &[name("a"), name("b")]);
-        check("$ .a@.b", &[name("a"), name("b")]);
-        check(r".a\.b/c", &[name("a.b/c")]);
-        check("['a.b']", &[name("a"), name("b")]);
-        check("..a.b", &[Segment::Descendant(Box::new(name("a"))), name("b")]);
-        check(".a[-1]", &[name("a"), Segment::Selector(Selector::Index(-1))]);
-        check("[1:]", &[slice(Some(1), None, None)]);
-        check("[:-2:3]", &[slice(None, Some(-2), Some(3))]);
-        check("[*]", &[slice(None, None, None)]);
+        check(".a.b", false, &["a", "b"]);
+        check("$ .a@.b", false, &["a", "b"]);
+        check(r".a\.b/c", false, &["a.b/c"]);
+        check("['a.b']", false, &["a", "b"]);
+        check("..a.b", true, &["a", "b"]);
+    }
+
+    #[test]
+    fn elements_are_counted_from_either_end() {
+        #[track_caller]
+        fn check(text: &str, start: i64, end: Option<i64>, step: i64) {
+            let single = !text.contains([':', '*']);
+            let want = Node::Array(Slice {
+                start,
+                end,
+                single,
+                step,
+            });
+            assert_eq!(part(text), Ok(vec![want]), "{text}");
+        }
+        check("[2]", 2, Some(3), 1);
+        check("[-1]", -1, Some(0), 1);
+        check("[1:]", 1, None, 1);
+        check("[:-2:3]", 0, Some(-2), 3);
+        check("[*]", 0, None, 1);
     }
 
     #[test]

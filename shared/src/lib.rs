@@ -51,6 +51,7 @@ pub mod terminal;
 pub mod watch;
 pub mod wire;
 
+mod authorization;
 mod client;
 mod completion;
 mod credentials;
@@ -64,5 +65,6 @@ mod jsonpath_parse;
 mod object_ref;
 mod plugin_policy;
 mod proxy;
+mod tls;
 
 pub use error::{Error, ExitCode, Result};

@@ -21,11 +21,13 @@ use hyper_util::{
     rt::TokioIo,
 };
 use ipnet::IpNet;
-use kube::{Config, client::ConfigExt as _};
+use kube::Config;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
+
+use crate::tls;
 
 /// A proxy. It has no `Debug`, as it may hold a password.
 #[derive(Clone)]
@@ -201,7 +203,7 @@ pub(crate) enum Connector {
 impl Connector {
     /// A connector as the configuration's TLS settings have it: as in Go, those of the
     /// server are those of an HTTPS proxy, too.
-    pub(crate) fn new(config: &Config, proxy: Option<&Proxy>) -> kube::Result<Self> {
+    pub(crate) fn new(config: &Config, proxy: Option<&Proxy>) -> Result<Self, BoxError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -211,7 +213,7 @@ impl Connector {
         let credential = proxy.user_and_password();
         Ok(match proxy.kind {
             Kind::Http => {
-                let tls = config.rustls_https_connector_with_connector(tcp)?;
+                let tls = tls::connector(config, tcp)?;
                 let mut tunnel = Tunnel::new(proxy.uri.clone(), tls);
                 if let Some((user, password)) = credential {
                     let basic = STANDARD.encode(format!("{user}:{password}"));
