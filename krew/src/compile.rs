@@ -27,12 +27,7 @@ pub(crate) fn programs(tools: &Tools, target: Target, profile: &str) -> Result<P
     cargo
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(target).join("\x1f"))
-        .env(
-            "CFLAGS",
-            prefix_maps()
-                .map(|(from, to)| format!("-ffile-prefix-map={from}={to}"))
-                .join(" "),
-        );
+        .env("CFLAGS", cflags(target).join(" "));
     run(&mut cargo)?;
     let profile = match profile {
         "dev" => "debug",
@@ -47,6 +42,16 @@ fn rustflags(target: Target) -> Vec<String> {
     if target.is_windows() {
         // No runtime to install first.
         flags.push("-Ctarget-feature=+crt-static".to_owned());
+    }
+    flags
+}
+
+fn cflags(target: Target) -> Vec<String> {
+    let maps = prefix_maps().map(|(from, to)| format!("-ffile-prefix-map={from}={to}"));
+    let mut flags = maps.to_vec();
+    if target.is_linux() {
+        // Nothing unwinds: a panic ends the program.
+        flags.push("-fno-asynchronous-unwind-tables".to_owned());
     }
     flags
 }
