@@ -21,8 +21,8 @@ const COMMANDS: [(&str, &str); 3] = [
     ("cargo-zigbuild", "0.24.1"),
 ];
 
-/// Zig, as Python's package of it.
-const ZIG: (&str, &str) = ("ziglang", "0.15.2");
+/// Zig, as Python's package of it, with its hashes.
+const ZIG: &str = include_str!("../requirements.txt");
 
 /// Where the tools are.
 #[derive(Debug)]
@@ -46,13 +46,16 @@ impl Tools {
                 .arg(tools.directory.join("build")))?;
         }
         if cfg!(target_os = "linux") && !tools.zig().exists() {
-            let (name, version) = ZIG;
             run(command("python3")
                 .args(["-m", "pip", "install", "--quiet", "--no-deps"])
-                .arg("--root-user-action=ignore")
+                .args([
+                    "--require-hashes",
+                    "--only-binary=:all:",
+                    "--root-user-action=ignore",
+                ])
                 .arg("--target")
                 .arg(tools.zig_directory())
-                .arg(format!("{name}=={version}")))
+                .args(["-r", "krew/requirements.txt"]))
             .map_err(|err| format!("{err}\n  hint: zig is installed with python3 and its pip"))?;
         }
         Ok(tools)
@@ -71,7 +74,7 @@ impl Tools {
             .filter(|(name, version)| is_needed(name) && !tools.has(name, version))
             .collect();
         if target.is_linux() && !tools.zig().exists() {
-            missing.push(ZIG);
+            missing.push(zig_version());
         }
         if missing.is_empty() {
             return Ok(tools);
@@ -117,11 +120,17 @@ impl Tools {
     }
 
     fn zig_directory(&self) -> PathBuf {
-        let (name, version) = ZIG;
+        let (name, version) = zig_version();
         self.directory.join(format!("{name}-{version}"))
     }
 
     fn zig(&self) -> PathBuf {
         self.zig_directory().join("ziglang").join("zig")
     }
+}
+
+/// The package's name and version.
+fn zig_version() -> (&'static str, &'static str) {
+    let requirement = ZIG.split_whitespace().find_map(|word| word.split_once("=="));
+    requirement.unwrap_or(("ziglang", "unpinned"))
 }
