@@ -1,6 +1,7 @@
 //! Builds the plugins.
 
 use std::{
+    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use crate::{
     target::Target,
     tools::Tools,
-    workspace::{PLUGINS, cargo, host, package, program, root, run, target_directory},
+    workspace::{PLUGINS, cargo, host, output, package, program, root, run, target_directory},
 };
 
 /// The directory of the programs built for a target.
@@ -69,6 +70,33 @@ fn prefix_maps() -> [(String, &'static str); 2] {
     ]
 }
 
+/// The packages that cargo compiles for all plugins and a target, as `NAME VERSION`.
+pub(crate) fn packages(target: Target) -> Result<BTreeSet<String>, String> {
+    let mut tree = cargo();
+    tree.args(["tree", "--locked", "--target", target.triple]).args([
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    for plugin in PLUGINS {
+        tree.args(["--package", &package(plugin)]);
+    }
+    let tree = output(&mut tree)?;
+    Ok(listed(&String::from_utf8_lossy(&tree)))
+}
+
+/// `NAME VERSION` of each line, which is `NAME vVERSION`, and may say more.
+fn listed(tree: &str) -> BTreeSet<String> {
+    let packages = tree.lines().filter_map(|line| {
+        let (name, rest) = line.split_once(" v")?;
+        Some(format!("{name} {}", rest.split(' ').next()?))
+    });
+    packages.collect()
+}
+
 /// A plugin's program that this machine can run.
 ///
 /// What it prints about itself is the same for every target, so where the
@@ -80,4 +108,18 @@ pub(crate) fn runnable(built: &Path, target: Target, plugin: &str) -> Result<Pat
     run(cargo().args(["build", "--locked", "--package", &package(plugin)]))?;
     let directory = target_directory().join("debug");
     Ok(directory.join(format!("{}{}", program(plugin), env::consts::EXE_SUFFIX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_lists_is_taken_once() {
+        let tree = "a-b v1.0.0 (/relay/a-b)\nc v2.0.0-v1+x (proc-macro)\n\na-b v1.0.0 (/relay/a-b) (*)\n";
+        assert_eq!(
+            listed(tree),
+            ["a-b 1.0.0", "c 2.0.0-v1+x"].map(str::to_owned).into()
+        );
+    }
 }

@@ -26,17 +26,19 @@ const COMPLETIONS: [(&str, &str); 4] = [
 
 /// All files of an archive.
 ///
-/// `built` is the program to pack, `runnable` one that tells about itself here.
+/// `used` is what the program was built from, `built` the program, and `runnable` one
+/// that tells about itself here.
 pub(crate) fn entries(
     target: Target,
     plugin: &str,
     packages: &[Package],
+    used: &BTreeSet<String>,
     built: &Path,
     runnable: &Path,
 ) -> Result<Vec<Entry>, String> {
     let name = program(plugin);
     let prints = |words: &[&str]| output(command(runnable).args(words));
-    let licences = licences::collect(packages, &built_from(built)?)?;
+    let licences = licences::collect(packages, used)?;
     let mut entries = vec![
         Entry::program(target.program(&name), read(built)?),
         Entry::file("LICENSE", read(&root().join("LICENSE"))?),
@@ -63,13 +65,13 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// cargo-sbom lists what the lock file holds for every platform and option, in no
 /// order, dates it by the clock and draws its name by lot. Here it is cut down to
-/// what the program itself says it was built from, and all else follows from the
-/// content, so that the same commit has the same bill.
+/// what the program was built from, and all else follows from the content, so that the
+/// same commit has the same bill.
 pub(crate) fn bill_of_materials(
     tools: &Tools,
     plugin: &str,
     name: &str,
-    built: &Path,
+    used: &BTreeSet<String>,
     time: OffsetDateTime,
 ) -> Result<Vec<u8>, String> {
     let mut sbom = tools.cargo();
@@ -86,7 +88,7 @@ pub(crate) fn bill_of_materials(
     bill["creationInfo"]["created"] = json!(date);
     bill["name"] = json!(name);
     bill["documentNamespace"] = Value::Null;
-    cut(&mut bill, &built_from(built)?);
+    cut(&mut bill, used);
     let mut bill = valid(bill);
     let namespace = format!("urn:sha256:{}", sha256(bill.to_string().as_bytes()));
     bill["documentNamespace"] = json!(namespace);
@@ -106,8 +108,12 @@ fn valid(mut value: Value) -> Value {
     value
 }
 
-/// The packages that cargo-auditable noted in a program, as `NAME VERSION`.
-fn built_from(program: &Path) -> Result<BTreeSet<String>, String> {
+/// What a program was built from, as `NAME VERSION`: what cargo-auditable noted in it,
+/// of what cargo compiled for all of them.
+///
+/// The note holds more: cargo-auditable has it from `cargo metadata`, which lists ring
+/// because rustls-webpki has a feature `ring?/alloc` (rust-lang/cargo#10801).
+pub(crate) fn built_from(program: &Path, compiled: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
     let info = auditable_info::audit_info_from_file(program, Limits::default()).map_err(|err| {
         format!(
             "`{}` does not say what it was built from: {err}",
@@ -117,6 +123,7 @@ fn built_from(program: &Path) -> Result<BTreeSet<String>, String> {
     let packages = info.packages.iter();
     Ok(packages
         .map(|package| format!("{} {}", package.name, package.version))
+        .filter(|package| compiled.contains(package))
         .collect())
 }
 

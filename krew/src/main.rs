@@ -69,12 +69,14 @@ fn package(args: &PackageArgs) -> Result<Vec<PathBuf>, String> {
     let built = compile::programs(&tools, target, profile)?;
 
     let packages = licences::packages()?;
+    let compiled = compile::packages(target)?;
     let mut written = Vec::new();
     for plugin in PLUGINS {
         let program = built.join(target.program(&workspace::program(plugin)));
         note_size(args, &program, PROGRAM_SIZE);
         let runnable = compile::runnable(&program, target, plugin)?;
-        let entries = contents::entries(target, plugin, &packages, &program, &runnable)?;
+        let used = contents::built_from(&program, &compiled)?;
+        let entries = contents::entries(target, plugin, &packages, &used, &program, &runnable)?;
         let archive = archive::pack(target, entries, time)
             .map_err(|err| format!("failed to pack {plugin} for {target}: {err}"))?;
         let path = release::put(out, &release::archive_name(plugin, target), &archive)?;
@@ -82,7 +84,7 @@ fn package(args: &PackageArgs) -> Result<Vec<PathBuf>, String> {
         written.push(path);
 
         let name = release::stem(plugin, target);
-        let bill = contents::bill_of_materials(&tools, plugin, &name, &program, time)?;
+        let bill = contents::bill_of_materials(&tools, plugin, &name, &used, time)?;
         written.push(release::put(out, &release::bill_name(plugin, target), &bill)?);
     }
     written.extend(release::complete(out, origin)?);
