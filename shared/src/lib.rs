@@ -62,6 +62,7 @@ mod failure;
 mod gateways;
 mod interrupt;
 mod jsonpath_parse;
+mod jsonpath_select;
 mod object_ref;
 mod plugin_policy;
 mod proxy;
