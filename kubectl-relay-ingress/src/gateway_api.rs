@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::ApiResource;
-use relay_shared::{Error, Result, cluster::ObjectRef};
+use kube::{api::ApiResource, core::GroupVersionKind};
+use relay_shared::{Error, Result, cluster::ObjectRef, gateways};
 use serde_json::{Value, json};
 
 use crate::{route::array, target::Target};
@@ -28,7 +28,7 @@ pub(crate) struct Kinds {
 impl Kinds {
     /// The three among all kinds that a cluster serves of [`GROUP`].
     pub(crate) fn among(kinds: &[ApiResource]) -> Option<Self> {
-        let named = |name: &str| kinds.iter().find(|kind| kind.kind == name).cloned();
+        let named = |name: &str| gateways::named(kinds, name).cloned();
         Some(Self {
             class: named("GatewayClass")?,
             gateway: named("Gateway")?,
@@ -38,12 +38,8 @@ impl Kinds {
 
     /// The versions of the newest release.
     pub(crate) fn newest() -> Self {
-        let kind = |kind: &str, plural: &str| ApiResource {
-            group: GROUP.to_owned(),
-            version: "v1".to_owned(),
-            api_version: format!("{GROUP}/v1"),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
+        let kind = |kind: &str, plural: &str| {
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", kind), plural)
         };
         Self {
             class: kind("GatewayClass", "gatewayclasses"),
@@ -129,16 +125,8 @@ pub(crate) fn objects(target: &Target, class: &str, kinds: &Kinds) -> [(ObjectRe
             "rules": [{ "backendRefs": [{ "name": relay.service.service(), "port": relay.port }] }],
         },
     });
-    [
-        (
-            ObjectRef::dynamic(kinds.gateway.clone(), namespace, name),
-            gateway,
-        ),
-        (
-            ObjectRef::dynamic(kinds.tls_route.clone(), relay_namespace, name),
-            tls_route,
-        ),
-    ]
+    [(&kinds.gateway, gateway), (&kinds.tls_route, tls_route)]
+        .map(|(kind, document)| (ObjectRef::of(kind, &document), document))
 }
 
 /// Says which Gateways a route led on from, and will no more: where another namespace is

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
-use relay_shared::{istio::services_to, pod::Pod};
+use k8s_openapi::api::core::v1::Service;
+use relay_shared::{istio::services_to, pod::Pod, service_address::PortRef};
 use serde_json::Value;
 
 use crate::{
@@ -35,7 +35,8 @@ impl Ingress {
     /// reaches, and its port.
     pub(crate) fn entrance(&self, route: &Route) -> Option<(&Service, i32)> {
         let services = self.services(&route.selector).into_iter();
-        let entrances = services.filter_map(|service| Some((service, port_to(service, route.port)?)));
+        let wanted = PortRef::Server(route.port);
+        let entrances = services.filter_map(|service| Some((service, wanted.find(ports(service))?.port)));
         entrances.min_by_key(|(service, _)| is_internal(service))
     }
 
@@ -56,33 +57,10 @@ impl Ingress {
     }
 }
 
-/// The port of a Service that leads to a server of a Gateway: a server listens at the
-/// target of the port that has its number, or else at its number.
-fn port_to(service: &Service, server: u16) -> Option<i32> {
-    let wanted = i32::from(server);
-    let ports = ports(service);
-    let same = ports.iter().find(|port| port.port == wanted);
-    let found = same.or_else(|| {
-        ports
-            .iter()
-            .find(|port| port.target_port == Some(IntOrString::Int(wanted)))
-    });
-    found.map(|port| port.port)
-}
-
 /// Whether a pod has labels.
 pub(crate) fn carries(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
     let labels = pod.metadata.labels.as_ref();
     selector
         .iter()
         .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
-}
-
-/// Labels as kubectl writes them.
-pub(crate) fn joined(selector: &BTreeMap<String, String>) -> String {
-    let labels: Vec<_> = selector
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.join(",")
 }

@@ -1,8 +1,8 @@
 //! The Gateway and the VirtualService that lead agents through an Istio ingress
 //! gateway to the relay server, TLS untouched: the page's two documents.
 
-use kube::api::ApiResource;
-use relay_shared::{Error, cluster::ObjectRef};
+use kube::{api::ApiResource, core::GroupVersionKind};
+use relay_shared::{Error, cluster::ObjectRef, gateways};
 use serde_json::{Value, json};
 
 use crate::target::Target;
@@ -19,7 +19,7 @@ pub(crate) struct Kinds {
 impl Kinds {
     /// The two among all kinds that a cluster serves of [`GROUP`].
     pub(crate) fn among(kinds: &[ApiResource]) -> Option<Self> {
-        let named = |name: &str| kinds.iter().find(|kind| kind.kind == name).cloned();
+        let named = |name: &str| gateways::named(kinds, name).cloned();
         Some(Self {
             gateway: named("Gateway")?,
             virtual_service: named("VirtualService")?,
@@ -28,12 +28,8 @@ impl Kinds {
 
     /// The page's version, which every Istio serves.
     pub(crate) fn of_the_page() -> Self {
-        let kind = |kind: &str, plural: &str| ApiResource {
-            group: GROUP.to_owned(),
-            version: "v1alpha3".to_owned(),
-            api_version: format!("{GROUP}/v1alpha3"),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
+        let kind = |kind: &str, plural: &str| {
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha3", kind), plural)
         };
         Self {
             gateway: kind("Gateway", "gateways"),
@@ -93,9 +89,9 @@ pub(crate) fn objects(target: &Target, kinds: &Kinds) -> [(ObjectRef, Value); 2]
             }],
         },
     });
-    let object = |kind: &ApiResource| ObjectRef::dynamic(kind.clone(), namespace, name);
     [
-        (object(gateway), gateway_document),
-        (object(virtual_service), virtual_service_document),
+        (gateway, gateway_document),
+        (virtual_service, virtual_service_document),
     ]
+    .map(|(kind, document)| (ObjectRef::of(kind, &document), document))
 }

@@ -1,13 +1,16 @@
 //! What is wrong with a way through an Istio ingress gateway.
 
 use k8s_openapi::api::core::v1::Service;
-use relay_shared::istio::matches_host;
+use relay_shared::{
+    exposure::joined,
+    istio::{labels, matches_host},
+};
 use serde_json::json;
 
 use crate::{
-    ingress::{Ingress, carries, joined},
+    ingress::{Ingress, carries},
     lint::{self, Lint},
-    route::{Route, labels, reference, servers},
+    route::{Route, reference, servers},
     service::{is_internal, of, ports, shown},
     target::Relay,
 };

@@ -10,21 +10,24 @@ use relay_shared::{
     candidate::Preferences,
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
+    gateways,
+    istio::labels,
     pod::Pod,
     relay::PORT_NAME,
     service_address::PortRef,
     terminal,
+    watch::Reading,
 };
 use serde_json::Value;
 
 use crate::{
     gateway_api,
-    ingress::{Ingress, joined},
+    ingress::Ingress,
     istio::{self, Kinds},
     istio_lint,
     lint::Lint,
     load_balancer,
-    route::{Route, labels, reference},
+    route::{Route, reference},
     target::Relay,
 };
 
@@ -137,13 +140,9 @@ async fn backends(
     cluster: &Cluster,
     selectors: &BTreeSet<BTreeMap<String, String>>,
 ) -> Result<Option<(Vec<Pod>, Vec<Service>)>> {
+    let reading = Reading::new(cluster);
     let lists = selectors.iter().map(async |selector| {
-        // A Gateway without labels is for the pods of every ingress gateway.
-        let wanted = match selector.is_empty() {
-            true => "istio".to_owned(),
-            false => joined(selector),
-        };
-        let mut pods = cluster.list::<Pod>(None, &wanted).await?;
+        let mut pods = gateways::pods(&reading, selector).await?;
         if !pods.iter().any(Pod::is_ready) {
             pods.extend(cluster.list::<Pod>(None, "istio").await?);
         }
@@ -153,15 +152,8 @@ async fn backends(
         return Ok(None);
     };
     let pods: Vec<_> = pods.into_iter().flatten().collect();
-    let namespaces: BTreeSet<_> = pods
-        .iter()
-        .filter_map(|pod| pod.metadata.namespace.as_deref())
-        .collect();
-    let lists = namespaces
-        .iter()
-        .map(|namespace| cluster.list::<Service>(Some(namespace), ""));
-    let services = permitted(try_join_all(lists).await)?;
-    Ok(services.map(|services| (pods, services.into_iter().flatten().collect())))
+    let services = permitted(gateways::services_beside(&reading, &pods).await)?;
+    Ok(services.map(|services| (pods, services)))
 }
 
 /// Where a relay server's address may be: what relay-address looks for by default.

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use kube::api::ApiResource;
-use relay_shared::{cluster::ObjectRef, istio::matches_host};
+use relay_shared::{
+    cluster::ObjectRef,
+    istio::{labels, matches_host},
+};
 use serde_json::Value;
 
 use crate::target::Relay;
@@ -121,13 +124,6 @@ pub(crate) fn reference(document: &Value) -> ObjectRef {
     };
     let [namespace, name] = ["namespace", "name"].map(|key| text(&document["metadata"][key]));
     ObjectRef::dynamic(resource, &namespace, &name)
-}
-
-/// Labels, such as a selector's.
-pub(crate) fn labels(value: &Value) -> BTreeMap<String, String> {
-    let labels = value.as_object().into_iter().flatten();
-    let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-    labels.collect()
 }
 
 fn destinations(

@@ -321,7 +321,7 @@ async fn backends(reading: &Reading<'_>, object: &ObjectRef, service: &Service) 
 }
 
 /// Labels as a selector.
-pub(crate) fn joined<'l>(labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
+pub fn joined<'l>(labels: impl IntoIterator<Item = (&'l String, &'l String)>) -> String {
     let labels: Vec<_> = labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     labels.join(",")
 }

@@ -1,6 +1,6 @@
 //! Reads the gateways that lead to the relay server: Istio's and Gateway API's.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::core::v1::Service;
@@ -94,17 +94,24 @@ async fn discover(reading: &Reading<'_>, lookup: &Lookup, host: &str) -> Result<
     Ok(candidates)
 }
 
-async fn services_of(
-    reading: &Reading<'_>,
-    lookup: &Lookup,
-    passage: &istio::Passage,
-) -> Result<Vec<Candidate>> {
-    // A Gateway without labels configures the pods of every ingress gateway.
-    let labels = match passage.selector.is_empty() {
+/// The pods that an Istio Gateway with a selector configures, in all namespaces: without
+/// labels those of every ingress gateway.
+///
+/// # Errors
+/// If pods may not be listed.
+pub async fn pods(reading: &Reading<'_>, selector: &BTreeMap<String, String>) -> Result<Vec<Pod>> {
+    let labels = match selector.is_empty() {
         true => "istio".to_owned(),
-        false => joined(&passage.selector),
+        false => joined(selector),
     };
-    let pods = reading.list::<Pod>(None, &labels).await?;
+    reading.list(None, &labels).await
+}
+
+/// The Services in the namespaces of pods.
+///
+/// # Errors
+/// If those of any of the namespaces may not be listed.
+pub async fn services_beside(reading: &Reading<'_>, pods: &[Pod]) -> Result<Vec<Service>> {
     let namespaces: BTreeSet<_> = pods
         .iter()
         .filter_map(|pod| pod.metadata.namespace.as_deref())
@@ -112,7 +119,16 @@ async fn services_of(
     let lists = namespaces
         .iter()
         .map(|namespace| reading.list::<Service>(Some(namespace), ""));
-    let services: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
+    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+}
+
+async fn services_of(
+    reading: &Reading<'_>,
+    lookup: &Lookup,
+    passage: &istio::Passage,
+) -> Result<Vec<Candidate>> {
+    let pods = pods(reading, &passage.selector).await?;
+    let services = services_beside(reading, &pods).await?;
     let port = lookup.ingress_port.clone();
     let port = port.unwrap_or(PortRef::Server(passage.port));
     let found = istio::services_to(&pods, &services);
@@ -184,6 +200,6 @@ async fn gateways_and_routes(reading: &Reading<'_>) -> Result<Option<(ApiResourc
 }
 
 /// The kind of this name.
-fn named<'k>(kinds: &'k [ApiResource], name: &str) -> Option<&'k ApiResource> {
+pub fn named<'k>(kinds: &'k [ApiResource], name: &str) -> Option<&'k ApiResource> {
     kinds.iter().find(|kind| kind.kind == name)
 }

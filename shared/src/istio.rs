@@ -89,7 +89,8 @@ fn passes_through(server: &Value, host: &str) -> bool {
             .any(|pattern| matches_host(pattern, host))
 }
 
-fn labels(value: &Value) -> BTreeMap<String, String> {
+/// Labels of an object, such as those of a selector.
+pub fn labels(value: &Value) -> BTreeMap<String, String> {
     let labels = value.as_object().into_iter().flatten();
     let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     labels.collect()

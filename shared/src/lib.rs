@@ -8,13 +8,13 @@
 //! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] (with
 //! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
 //! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server
-//! ([`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] (by [`pod`]s)
-//! say at which [`address`], [`candidate`] chooses, [`watch`] waits for one; [`plan`] holds what is
-//! to be written (a [`manifest`] each), [`access`] asks whether that is allowed and
-//! [`apply`] writes it; [`output`] says how to show values, [`render`] turns them into
-//! text ([`json`], [`jsonpath`]) and [`terminal`] alone prints it. [`owner`]
-//! tells whose an object is; [`soundness`] judges a [`certificate`] and its [`chain`]:
-//! [`findings`].
+//! ([`gateways`]: [`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] (by
+//! [`pod`]s) say at which [`address`], [`candidate`] chooses, [`watch`] waits for one;
+//! [`plan`] holds what is to be written (a [`manifest`] each), [`access`] asks whether
+//! that is allowed and [`apply`] writes it; [`output`] says how to show values,
+//! [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints
+//! it. [`owner`] tells whose an object is; [`soundness`] judges a [`certificate`] and its
+//! [`chain`]: [`findings`].
 
 pub mod about;
 pub mod access;
@@ -30,6 +30,7 @@ pub mod error;
 pub mod exposure;
 pub mod findings;
 pub mod gateway_api;
+pub mod gateways;
 pub mod istio;
 pub mod json;
 pub mod jsonpath;
@@ -59,7 +60,6 @@ mod deadline;
 mod dns_names;
 mod exec_credential;
 mod failure;
-mod gateways;
 mod interrupt;
 mod jsonpath_parse;
 mod jsonpath_select;
