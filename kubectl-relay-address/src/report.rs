@@ -6,7 +6,7 @@ use relay_shared::{
     address::Address,
     candidate::{self, Candidate},
     exposure::Observation,
-    terminal,
+    shell, terminal,
 };
 use serde_json::{Value, json};
 
@@ -61,13 +61,8 @@ pub(crate) fn environment(addresses: &[Chosen<'_>]) -> String {
     ];
     variables
         .iter()
-        .map(|(name, value)| format!("{name}={}\n", quoted(value)))
+        .map(|(name, value)| format!("{name}={}\n", shell::quoted(value)))
         .collect()
-}
-
-/// A word that a POSIX shell takes as it is.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The ranked candidates, each with its source below it and why it is taken or not,

@@ -5,7 +5,7 @@ use relay_shared::{
     Result,
     output::Format,
     relay::{self, RelayHost},
-    render,
+    render, shell,
 };
 use serde_json::{Value, json};
 
@@ -65,15 +65,6 @@ pub(crate) fn values(host: &RelayHost, names: &SecretNames) -> Vec<Values> {
     one.into_iter().chain(two.into_iter().flatten()).collect()
 }
 
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// The values as they are read by people, and the lines that register a cluster.
 ///
 /// # Errors
@@ -84,7 +75,7 @@ pub(crate) fn steps(
     management: &str,
     remote: Option<&str>,
 ) -> Result<String> {
-    let (management, remote) = (quoted(management), quoted(remote.unwrap_or("CONTEXT")));
+    let (management, remote) = (shell::word(management), shell::word(remote.unwrap_or("CONTEXT")));
     let (command, context) = match host.service() == relay::SERVICES[1] {
         true => ("register", "--kubecontext"),
         false => ("register enterprise", "--mgmt-context"),

@@ -3,9 +3,7 @@
 //! a pod starts.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
-use relay_shared::{Result, cluster::Cluster, pod::Pod, relay};
-
-use crate::next::quoted;
+use relay_shared::{Result, cluster::Cluster, pod::Pod, relay, shell};
 
 /// The relay's two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +27,7 @@ impl Peer {
     pub(crate) fn restart(self, service: &str, namespace: &str, context: &str) -> String {
         let generation = usize::from(service == relay::SERVICES[1]);
         let name = self.names()[generation];
-        let context = quoted(context);
+        let context = shell::word(context);
         format!("kubectl --context {context} -n {namespace} rollout restart deployment/{name}")
     }
 

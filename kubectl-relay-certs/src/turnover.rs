@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
     Error, Result, access, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, pod::Pod, relay,
+    shell,
 };
 
 use crate::{
     fleet::{Fleet, Kind, Member, Slot},
     issue::{Server, Signing},
-    next::quoted,
     restarts::{Peer, is_before},
     secrets::{self, Contents, Live, Role},
 };
@@ -109,7 +109,7 @@ impl Fleet<Member> {
             if stale {
                 let service = relay::SERVICES[0];
                 let restart = Peer::Agent.restart(service, namespace, context);
-                let quoted = quoted(context);
+                let quoted = shell::word(context);
                 return Err(Error::new("the agent's certificate does not come from the new root")
                     .context(context)
                     .object(&object)

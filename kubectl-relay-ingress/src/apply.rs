@@ -12,7 +12,7 @@ use relay_shared::{
     exposure::{self, Lookup},
     manifest::Manifest,
     plan::{Action, ClusterPlan, Plan},
-    relay, render, terminal,
+    relay, render, shell, terminal,
 };
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ fn next(flags: &ClusterArgs, args: &ApplyArgs) -> String {
     ];
     let given = given
         .into_iter()
-        .filter_map(|(flag, value)| Some(format!(" {flag} {}", value?)));
+        .filter_map(|(flag, value)| Some(format!(" {flag} {}", shell::word(value?))));
     format!(
         "next: kubectl relay-address{} prints the address to register clusters with",
         given.collect::<String>()
@@ -272,7 +272,7 @@ impl Site {
         let changes = objects.into_iter().map(async |(object, document)| {
             let live = cluster.get::<Value>(&object).await?;
             let live = live.as_ref();
-            let note = live.and_then(|live| gateway_api::left_behind(live, &document));
+            let note = live.and_then(|live| gateway_api::left_behind(live, &document, cluster.context()));
             let intent = Intent::apply(object, live, document, conflicts);
             Ok(Intent { note, ..intent })
         });

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use kube::{api::ApiResource, core::GroupVersionKind};
-use relay_shared::{Error, Result, cluster::ObjectRef, gateways};
+use relay_shared::{Error, Result, cluster::ObjectRef, gateways, shell};
 use serde_json::{Value, json};
 
 use crate::{route::array, target::Target};
@@ -131,7 +131,7 @@ pub(crate) fn objects(target: &Target, class: &str, kinds: &Kinds) -> [(ObjectRe
 
 /// Says which Gateways a route led on from, and will no more: where another namespace is
 /// asked for, the route moves to another Gateway, and the former stays up.
-pub(crate) fn left_behind(live: &Value, wanted: &Value) -> Option<String> {
+pub(crate) fn left_behind(live: &Value, wanted: &Value, context: &str) -> Option<String> {
     let parents = |route: &Value| {
         let own = route["metadata"]["namespace"]
             .as_str()
@@ -146,12 +146,13 @@ pub(crate) fn left_behind(live: &Value, wanted: &Value) -> Option<String> {
         });
         parents.collect::<BTreeSet<_>>()
     };
+    let context = shell::word(context);
     let left = &parents(live) - &parents(wanted);
     let notes = left.iter().map(|(namespace, name)| {
         format!(
             "note: gateway {namespace}/{name} stays, and this route leads on from it no more\n  \
              hint: if nothing else needs it, run\n  \
-             kubectl -n {namespace} delete gateways.{GROUP} {name}"
+             kubectl --context {context} -n {namespace} delete gateways.{GROUP} {name}"
         )
     });
     let notes: Vec<_> = notes.collect();
@@ -170,7 +171,7 @@ mod tests {
         fn check(live: Value, want: &[&str]) {
             let route = |parents: Value| json!({ "metadata": { "namespace": "mesh" }, "spec": { "parentRefs": parents } });
             let wanted = route(json!([{ "name": "g", "namespace": "edge" }]));
-            let note = left_behind(&route(live), &wanted).unwrap_or_default();
+            let note = left_behind(&route(live), &wanted, "my mgmt").unwrap_or_default();
             let named: Vec<_> = note
                 .lines()
                 .filter_map(|line| line.strip_prefix("note: gateway "))

@@ -15,6 +15,8 @@ use crate::{
 /// What a cluster says about its ingress gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Ingress {
+    /// The name of the context, for what there is to do by hand.
+    pub(crate) context: String,
     /// Every Gateway.
     pub(crate) gateways: Vec<Value>,
     /// Every pod that carries the selector of a route, and where none is ready, every

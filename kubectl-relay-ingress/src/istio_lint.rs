@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     exposure::joined,
     istio::{labels, matches_host},
+    shell,
 };
 use serde_json::json;
 
@@ -75,6 +76,7 @@ fn pods(route: &Route, ingress: &Ingress) -> Option<Lint> {
     };
     is_internal(entrance).then(|| {
         let object = of(entrance);
+        let context = shell::word(&ingress.context);
         let [namespace, name] = [&entrance.metadata.namespace, &entrance.metadata.name]
             .map(|part| part.as_deref().unwrap_or_default());
         Lint::warning(
@@ -82,7 +84,7 @@ fn pods(route: &Route, ingress: &Ingress) -> Option<Lint> {
             "its type is ClusterIP, which nothing outside the cluster can reach",
             format!(
                 "it is not ours to change: set `service.type` of Istio's gateway chart, or run\n\
-                 kubectl -n {namespace} patch service {name} --type merge -p '{}'",
+                 kubectl --context {context} -n {namespace} patch service {name} --type merge -p '{}'",
                 json!({ "spec": { "type": "LoadBalancer" } }),
             ),
         )
@@ -100,7 +102,10 @@ fn no_pod(route: &Route, ingress: &Ingress) -> Lint {
         return Lint::error(
             &route.gateway,
             format!("no pod with {selector} is ready"),
-            format!("see `kubectl get pods --all-namespaces --selector {selector}`"),
+            format!(
+                "see `kubectl --context {} get pods --all-namespaces --selector {selector}`",
+                shell::word(&ingress.context)
+            ),
         );
     }
     let mut others: Vec<_> = ingress
@@ -267,6 +272,7 @@ mod tests {
         bend(&mut case);
         let gateway = case.gateway;
         let ingress = Ingress {
+            context: "mgmt".to_owned(),
             gateways: [vec![gateway.clone()], case.rivals].concat(),
             pods: Some(case.pods.into_iter().map(parse).collect()),
             services: case.services.into_iter().map(parse).collect(),

@@ -104,6 +104,7 @@ pub(crate) async fn istio(
         is_whole,
         virtual_services: virtual_services.unwrap_or_default(),
         ingress: Ingress {
+            context: cluster.context().to_owned(),
             gateways,
             pods,
             services: services.unwrap_or_default(),

@@ -47,6 +47,7 @@ pub mod remotes;
 pub mod render;
 pub mod runtime;
 pub mod service_address;
+pub mod shell;
 pub mod soundness;
 pub mod terminal;
 pub mod watch;

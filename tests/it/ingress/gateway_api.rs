@@ -141,7 +141,9 @@ fn a_gateway_and_a_route_lead_to_the_relay_server() {
         .success()
         .complains("spec.parentRefs[0].namespace   from \"edge\"\n")
         .complains("note: gateway edge/gloo-mesh-ingress stays, and this route leads on from it no more\n")
-        .complains("kubectl -n edge delete gateways.gateway.networking.k8s.io gloo-mesh-ingress\n");
+        .complains(
+            "kubectl --context alone -n edge delete gateways.gateway.networking.k8s.io gloo-mesh-ingress\n",
+        );
     assert_eq!(
         ingress(&shell, "delete").success().stdout,
         "alone   gateway.gateway.networking.k8s.io/gloo-mesh-ingress in edge        deleted\n\

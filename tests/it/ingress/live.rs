@@ -175,7 +175,7 @@ fn what_is_wrong_is_found_before_and_after() {
     warned
         .success()
         .complains("warning: its type is ClusterIP, which nothing outside the cluster can reach\n")
-        .complains("kubectl -n istio-system patch service istio-ingressgateway --type merge -p '{\"spec\":{\"type\":\"LoadBalancer\"}}'\n");
+        .complains("kubectl --context alone -n istio-system patch service istio-ingressgateway --type merge -p '{\"spec\":{\"type\":\"LoadBalancer\"}}'\n");
     let broken = site.ingress("status");
     broken.exits(3).prints("broken").prints("<none>");
     // Once, with the same way out.
