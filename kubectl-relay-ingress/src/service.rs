@@ -16,6 +16,9 @@ pub(crate) const CHANGED: &str = "kubectl-relay-ingress/changed";
 struct Changed {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_: Option<Change>,
+    /// Fields of `spec` that the API server drops together with the former type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    dropped: BTreeMap<String, Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, Change>,
 }
@@ -69,6 +72,10 @@ pub(crate) fn expose(
     let mut changed = changed(service)?.unwrap_or_default();
     let mut patch = Patch::new(service);
     if current != type_ {
+        let is_ours = changed.type_.as_ref().is_some_and(|known| known.to == current);
+        if !is_ours {
+            changed.dropped = bound_to_type(service);
+        }
         changed.type_ = Some(Change::record(changed.type_.take(), Some(current), type_));
         patch.set_type(type_);
     }
@@ -105,6 +112,9 @@ pub(crate) fn restore(service: &Service) -> Result<Option<Value>> {
         && type_of(service) == to
     {
         patch.set_type(from);
+        for (field, value) in changed.dropped {
+            patch.0["spec"][field] = value;
+        }
     }
     for (key, Change { from, to }) in &changed.annotations {
         if annotation(service, key) == Some(to) {
@@ -113,6 +123,19 @@ pub(crate) fn restore(service: &Service) -> Result<Option<Value>> {
     }
     patch.annotate(CHANGED, None);
     Ok(Some(patch.0))
+}
+
+/// The fields of `spec` that only a LoadBalancer may have (Kubernetes'
+/// `dropTypeDependentFields`, pkg/registry/core/service), as far as someone has chosen
+/// them: by default node ports are allocated.
+fn bound_to_type(service: &Service) -> BTreeMap<String, Value> {
+    let spec = service.spec.as_ref();
+    let class = spec.and_then(|spec| spec.load_balancer_class.as_deref());
+    let allocates = spec.and_then(|spec| spec.allocate_load_balancer_node_ports);
+    let class = class.map(|class| ("loadBalancerClass".to_owned(), json!(class)));
+    let allocates = allocates.filter(|allocates| !allocates);
+    let allocates = allocates.map(|no| ("allocateLoadBalancerNodePorts".to_owned(), json!(no)));
+    class.into_iter().chain(allocates).collect()
 }
 
 struct Patch(Value);
@@ -143,7 +166,11 @@ pub(crate) fn type_of(service: &Service) -> &str {
 
 /// Whether nothing outside its cluster can reach a Service.
 pub(crate) fn is_internal(service: &Service) -> bool {
-    !matches!(type_of(service), "LoadBalancer" | "NodePort")
+    let spec = service.spec.as_ref();
+    let has_external_ips = spec
+        .and_then(|spec| spec.external_ips.as_ref())
+        .is_some_and(|ips| !ips.is_empty());
+    !has_external_ips && !matches!(type_of(service), "LoadBalancer" | "NodePort")
 }
 
 /// The ports of a Service.
@@ -346,6 +373,21 @@ mod tests {
         let restored = after(&reverted, restore(&reverted));
         let want = ("LoadBalancer".to_owned(), json!({ "a": "1", "b": "4" }));
         assert_eq!(restored, Some(want));
+        // What is dropped with the type comes back with it.
+        let mut owned = service("LoadBalancer", json!({}));
+        let spec = owned.spec.get_or_insert_default();
+        spec.load_balancer_class = Some("example.com/internal".to_owned());
+        spec.allocate_load_balancer_node_ports = Some(false);
+        let mut dropped = step(&owned, "NodePort", &[]);
+        let spec = dropped.spec.get_or_insert_default();
+        spec.load_balancer_class = None;
+        spec.allocate_load_balancer_node_ports = None;
+        let other = step(&dropped, "ClusterIP", &[]);
+        for changed in [&dropped, &other] {
+            let patch = restore(changed).expect("is sound").expect("changes it");
+            assert_eq!(patch["spec"], serde_json::to_value(&owned.spec).expect("is JSON"));
+        }
+
         let tampered = service("NodePort", json!({ CHANGED: "{\"type\":1}" }));
         for result in [restore(&tampered), expose(&tampered, "LoadBalancer", &[])] {
             let error = result.expect_err("is none of ours").to_string();

@@ -227,3 +227,31 @@ fn what_somebody_makes_theirs_is_not_deleted() {
     ]);
     again.success().complains("nothing of ours is left");
 }
+
+#[test]
+fn what_goes_with_a_type_comes_back_with_it() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = fixtures::fresh_namespace(&shell, &["east"]);
+    let mut service = fixtures::relay_service(&namespace, "LoadBalancer");
+    service["spec"]["loadBalancerClass"] = "example.com/internal".into();
+    service["spec"]["allocateLoadBalancerNodePorts"] = false.into();
+    shell.apply("east", &service);
+    let chosen = || {
+        let live = shell.get("east", "service/enterprise-networking", &namespace);
+        let fields = ["type", "loadBalancerClass", "allocateLoadBalancerNodePorts"];
+        fields.map(|field| live["spec"][field].clone())
+    };
+    let was = chosen();
+    apply(&shell, "east", &namespace, &["--via=nodeport"]).success();
+    // Which the API server drops by itself.
+    assert_eq!(chosen(), [json!("NodePort"), Value::Null, Value::Null]);
+    let line = [
+        "relay-ingress",
+        "delete",
+        "--context=east",
+        "--namespace",
+        &namespace,
+    ];
+    shell.kubectl(&line).success();
+    assert_eq!(chosen(), was);
+}
