@@ -144,6 +144,7 @@ fn destinations(
                     .get("port")
                     .is_none_or(|number| port(number) == Some(port_number));
                 on_port
+                    && is_for_gateway(rule, virtual_service, gateway)
                     && array(&rule["sniHosts"])
                         .any(|sni| sni.as_str().is_some_and(|sni| matches_host(sni, host)))
             });
@@ -163,11 +164,23 @@ fn destinations(
     found
 }
 
-/// Whether a VirtualService names a Gateway, by `NAMESPACE/NAME` or, in its own
-/// namespace, by its name.
+/// Whether a VirtualService names a Gateway.
 fn is_bound(virtual_service: &Value, gateway: &Value) -> bool {
+    names(&virtual_service["spec"]["gateways"], virtual_service, gateway)
+}
+
+/// Whether a rule of a VirtualService counts at a Gateway: one that names none counts
+/// at all of its VirtualService's.
+fn is_for_gateway(rule: &Value, virtual_service: &Value, gateway: &Value) -> bool {
+    let named = &rule["gateways"];
+    array(named).next().is_none() || names(named, virtual_service, gateway)
+}
+
+/// Whether a list in a VirtualService names a Gateway, by `NAMESPACE/NAME` or, in its
+/// own namespace, by its name.
+fn names(list: &Value, virtual_service: &Value, gateway: &Value) -> bool {
     let [gateway, own] = [gateway, virtual_service].map(|object| &object["metadata"]);
-    array(&virtual_service["spec"]["gateways"])
+    array(list)
         .filter_map(Value::as_str)
         .any(|named| match named.split_once('/') {
             Some((namespace, name)) => namespace == gateway["namespace"] && name == gateway["name"],
@@ -319,6 +332,16 @@ mod tests {
             virtual_service("mesh", "edge/g", rule(443, "*.other"), full),
             None,
         );
+        let at = |gateways: &[&str]| json!({ "sniHosts": [HOST], "gateways": gateways });
+        for (gateways, want) in [
+            (&["edge/g"][..], Some(full)),
+            (&["mesh", "edge/g"], Some(full)),
+            (&["edge/h"], None),
+            (&["g"], None),
+            (&[], Some(full)),
+        ] {
+            check(virtual_service("mesh", "edge/g", at(gateways), full), want);
+        }
         check(json!({ "metadata": {} }), None);
     }
 }

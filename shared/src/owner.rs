@@ -37,7 +37,7 @@ impl Owner {
             return Self::Program(format!("cert-manager's Certificate {certificate:?}"));
         }
         if let Some(application) = annotation("argocd.argoproj.io/tracking-id") {
-            return Self::Program(format!("Argo CD ({application})"));
+            return Self::Program(format!("Argo CD ({application:?})"));
         }
         let managers = || {
             let managers = metadata.managed_fields.iter().flatten();
@@ -139,7 +139,7 @@ mod tests {
         );
         check(
             json!({ "annotations": { "argocd.argoproj.io/tracking-id": "gloo:/Service:ns/x" } }),
-            "Argo CD (gloo:/Service:ns/x)",
+            "Argo CD (\"gloo:/Service:ns/x\")",
         );
         check(
             json!({ "ownerReferences": [{ "apiVersion": "v1", "kind": "SealedSecret", "name": "x", "uid": "u" }] }),
