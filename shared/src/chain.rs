@@ -26,9 +26,9 @@ pub struct Path<'a> {
 /// Why nothing that is trusted was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// There is no certificate of the issuer's name.
+    /// Nothing that is trusted has the issuer's name.
     NoIssuer,
-    /// There is one, and it did not make the signature.
+    /// Something has, and it did not make the signature.
     OtherKey,
 }
 
@@ -93,12 +93,17 @@ pub fn path<'a>(
         if anchored && last.is_self_issued() {
             break None;
         }
-        let known = || trusted.iter().chain(intermediates);
-        let next = known().find(|issuer| !certificates.contains(issuer) && last.is_signed_by(issuer));
+        // What is trusted needs no more than what is trusted, too.
+        let known = intermediates.iter().filter(|_| !anchored);
+        let next = trusted
+            .iter()
+            .chain(known)
+            .find(|issuer| !certificates.contains(issuer) && last.is_signed_by(issuer));
         match next {
             Some(issuer) if certificates.len() < LONGEST => certificates.push(issuer),
             _ if anchored => break None,
-            _ if known().any(|issuer| last.names_as_issuer(issuer)) => break Some(Broken::OtherKey),
+            // What merely came along, such as a foreign root, is no reason to speak of ours.
+            _ if trusted.iter().any(|issuer| last.names_as_issuer(issuer)) => break Some(Broken::OtherKey),
             _ => break Some(Broken::NoIssuer),
         }
     };

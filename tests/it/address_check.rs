@@ -201,6 +201,20 @@ fn a_cluster_with_another_root_is_found() {
         "failed",
         "context \"west\": it is signed by \"CN=relay-root\", not under \"CN=someone else's\"",
     );
+    // Also where the server sends its own root along.
+    let directory = site.identity("whole", &site.root.server(&[&site.host()]), &site.root);
+    let pem = std::fs::read_to_string(directory.join("tls.crt")).expect("it was written");
+    site.shell.write("whole/tls.crt", pem + &site.root.ca_pem());
+    let whole = RelayServer::start(&site.shell, &directory, None);
+    site.expose_server(&whole);
+    ends(
+        &site.check(&json),
+        3,
+        "trust",
+        "failed",
+        "context \"west\": it is signed by \"CN=relay-root\", not under \"CN=someone else's\"",
+    );
+    site.expose_server(&server);
     site.trusts("west", "no certificate");
     ends(&site.check(&json), 3, "trust", "failed", "ca.crt of secret ");
     // Two roots, as in the middle of a rotation.

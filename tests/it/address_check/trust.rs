@@ -160,6 +160,7 @@ fn go_and_check_agree_about_the_way_to_the_root() {
     check(&server, &root, false, &["trust failed"]);
     check(&server, &ca, true, &[]);
     check(&with(&server, &[&ca, &root]), &root, true, &[]);
+    check(&with(&server, &[&ca, &root]), &ca, true, &[]);
     check(
         &with(&server, &[&ca]),
         &Authority::new("foreign"),
