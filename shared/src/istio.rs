@@ -3,7 +3,7 @@
 //!
 //! Fields and their meaning are those of Istio's `networking/v1/gateway.proto`.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ApiResource;
@@ -25,28 +25,30 @@ pub struct Passage {
     pub port: u16,
 }
 
-/// Every passage that Gateways of a kind offer to a host, in their order.
+/// Every passage that Gateways of a kind offer to a host: those made for it before
+/// those of a wildcard, which may lead elsewhere, and else in their order.
 pub fn passages(kind: &ApiResource, gateways: &[Value], host: &str) -> Vec<Passage> {
     let passages = gateways.iter().flat_map(|gateway| {
         let object = ObjectRef::of(kind, gateway);
-        servers(gateway)
-            .filter(|server| passes_through(server, host))
-            .filter_map(move |server| {
-                Some(Passage {
-                    gateway: object.clone(),
-                    selector: labels(&gateway["spec"]["selector"]),
-                    port: u16::try_from(server["port"]["number"].as_u64()?).ok()?,
-                })
-            })
+        servers(gateway).filter_map(move |server| {
+            let exactness = passes_through(server, host)?;
+            let passage = Passage {
+                gateway: object.clone(),
+                selector: labels(&gateway["spec"]["selector"]),
+                port: u16::try_from(server["port"]["number"].as_u64()?).ok()?,
+            };
+            Some((exactness, passage))
+        })
     });
-    passages.collect()
+    let mut passages: Vec<_> = passages.collect();
+    passages.sort_by_key(|(exactness, _)| Reverse(*exactness));
+    passages.into_iter().map(|(_, passage)| passage).collect()
 }
 
 /// Whether a name, exact or with a wildcard `*` for its first labels, is or includes
 /// a host. An optional `NAMESPACE/` says who may route from it and not for whom it is.
 pub fn matches_host(pattern: &str, host: &str) -> bool {
-    let name = pattern.split_once('/').map_or(pattern, |(_, name)| name);
-    let (name, host) = (name.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let (name, host) = (name_of(pattern).to_ascii_lowercase(), host.to_ascii_lowercase());
     match name.strip_prefix('*') {
         Some("") => true,
         Some(rest) => {
@@ -57,6 +59,11 @@ pub fn matches_host(pattern: &str, host: &str) -> bool {
         }
         None => name == host,
     }
+}
+
+/// A host without the `NAMESPACE/` that may be before it.
+fn name_of(pattern: &str) -> &str {
+    pattern.split_once('/').map_or(pattern, |(_, name)| name)
 }
 
 /// The Services that lead to any of the pods, in their order.
@@ -81,12 +88,16 @@ fn servers(gateway: &Value) -> impl Iterator<Item = &Value> {
     gateway["spec"]["servers"].as_array().into_iter().flatten()
 }
 
-fn passes_through(server: &Value, host: &str) -> bool {
+/// How much of a host a server that passes TLS through spells out, in bytes; `None` if
+/// it does not do so for that host.
+fn passes_through(server: &Value, host: &str) -> Option<usize> {
     let hosts = server["hosts"].as_array().into_iter().flatten();
-    server["tls"]["mode"] == "PASSTHROUGH"
-        && hosts
-            .filter_map(Value::as_str)
-            .any(|pattern| matches_host(pattern, host))
+    let hosts = hosts.filter(|_| server["tls"]["mode"] == "PASSTHROUGH");
+    hosts
+        .filter_map(Value::as_str)
+        .filter(|pattern| matches_host(pattern, host))
+        .map(|pattern| name_of(pattern).trim_start_matches('*').len())
+        .max()
 }
 
 /// Labels of an object, such as those of a selector.
@@ -169,6 +180,29 @@ mod tests {
         check(server("PASSTHROUGH", &[HOST], 70_000), None);
         check(server("PASSTHROUGH", &[HOST], -1), None);
         check(json!({ "port": { "number": 80 }, "hosts": [HOST] }), None);
+    }
+
+    #[test]
+    fn what_is_made_for_the_host_comes_before_what_is_for_many() {
+        let kind = ApiResource::from_gvk_with_plural(
+            &kube::core::GroupVersionKind::gvk(GROUP, "v1", "Gateway"),
+            "gateways",
+        );
+        let gateway = |hosts: &[&str], port: u16| {
+            let server =
+                json!({ "port": { "number": port }, "tls": { "mode": "PASSTHROUGH" }, "hosts": hosts });
+            json!({ "spec": { "servers": [server] } })
+        };
+        let gateways = [
+            gateway(&["*"], 1),
+            gateway(&["mesh/*.gloo-mesh"], 2),
+            gateway(&["a-very-long-namespace-of-somebody/*"], 3),
+            gateway(&["*.example.com", "*", "./enterprise-networking.gloo-mesh"], 4),
+            gateway(&[HOST], 5),
+        ];
+        let found = passages(&kind, &gateways, HOST);
+        let ports: Vec<_> = found.iter().map(|passage| passage.port).collect();
+        assert_eq!(ports, [4, 5, 2, 1, 3]);
     }
 
     #[test]
