@@ -146,11 +146,23 @@ struct ChoiceArgs {
     node_address_type: Vec<NodeAddressType>,
 
     /// What to take first of the addresses that one load balancer has
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "ip|hostname")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        hide_possible_values = true,
+        value_name = "ip|hostname"
+    )]
     prefer: Option<HostKind>,
 
     /// Family that an IP has to be of
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "ipv4|ipv6")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        hide_possible_values = true,
+        value_name = "ipv4|ipv6"
+    )]
     ip_family: Option<Family>,
 
     /// Print every address that works, one a line, the best first
