@@ -87,6 +87,7 @@ pub(crate) fn of_nodes(
     let spec = service.spec.as_ref();
     let local = spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local");
     let mut ranked = Vec::new();
+    let mut answers = false;
     let running: HashSet<_> = backends
         .pods
         .iter()
@@ -99,6 +100,7 @@ pub(crate) fn of_nodes(
         if !is_ready_node(node) || (local && !runs_pod) {
             continue;
         }
+        answers = true;
         let addresses = addresses(node, service, node_port, preferences);
         for (nth, Ranked { unfit, rank, address }) in addresses.into_iter().enumerate() {
             // The best of each node comes before what else they have.
@@ -115,9 +117,20 @@ pub(crate) fn of_nodes(
     if !ranked.is_empty() {
         return ranked.into_iter().map(|(_, found)| found).collect();
     }
-    match (backends.nodes.iter().any(is_ready_node), local) {
-        (false, _) => nothing("no node is Ready", "see `kubectl get nodes`"),
-        (true, true) => {
+    match (answers, backends.nodes.iter().any(is_ready_node)) {
+        (true, _) => {
+            let types = preferences.node_address_types.iter().map(|kind| kind.name());
+            let state = match types.collect::<Vec<_>>().as_slice() {
+                [] => "no Ready node has an address".to_owned(),
+                types => format!(
+                    "no node that answers has an address of type {}",
+                    types.join(" or ")
+                ),
+            };
+            nothing(&state, "see `kubectl get nodes -o wide`, and --node-address-type")
+        }
+        (false, false) => nothing("no node is Ready", "see `kubectl get nodes`"),
+        (false, true) => {
             let reason = Reason::new(
                 format!(
                     "its type is {kind} with externalTrafficPolicy Local, and no Ready node runs a ready pod of it"
@@ -126,7 +139,6 @@ pub(crate) fn of_nodes(
             );
             vec![("spec.ports".to_owned(), Err(reason))]
         }
-        (true, false) => nothing("no Ready node has an address", "see `kubectl get nodes -o wide`"),
     }
 }
 

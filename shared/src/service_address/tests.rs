@@ -408,7 +408,7 @@ fn a_nodes_addresses_can_be_chosen_by_type_and_family() {
     check(&["IPv4"], &[InternalIp, ExternalIp], None, &all, &[inner4, v4]);
     check(&["IPv4"], &[Hostname, InternalIp], None, &all, &[name, inner4]);
     let (none, other) = (
-        "its type is NodePort, and no Ready node has an address",
+        "its type is NodePort, and no node that answers has an address of type Hostname",
         "192.0.2.1 is not an IPv6 address",
     );
     check(&["IPv4"], &[Hostname], None, &all[..3], &[none]);
