@@ -109,12 +109,16 @@ async fn roots(trusting: Trusting<'_>) -> Vec<Roots> {
         namespace,
         parallel,
     } = trusting;
+    // Only the management cluster's can be given by a file instead.
+    const BY_FILE: Option<&str> =
+        Some("without the right to read the Secret, name its certificate with --ca-file");
     let (first, clusters) = match file {
         Some(file) => (Some(of_file(file)), Vec::new()),
-        None => (None, vec![Ok(management.clone())]),
+        None => (None, vec![(Ok(management.clone()), BY_FILE)]),
     };
+    let remotes = remotes.into_iter().map(|remote| (remote, None));
     let clusters = clusters.into_iter().chain(remotes);
-    let read = clusters.map(async |cluster| of_cluster(cluster, namespace).await);
+    let read = clusters.map(async |(cluster, refused)| of_cluster(cluster, namespace, refused).await);
     let read: Vec<_> = stream::iter(read).buffered(parallel).collect().await;
     first.into_iter().chain(read).collect()
 }
@@ -147,7 +151,9 @@ struct RootData {
     certificate: Option<ByteString>,
 }
 
-async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
+/// The root that a cluster has, or why it is not known; `refused` is what to do where it
+/// may not be read.
+async fn of_cluster(cluster: Result<Cluster>, namespace: &str, refused: Option<&str>) -> Roots {
     let start = Instant::now();
     let object = ObjectRef::new::<k8s_openapi::api::core::v1::Secret>(namespace, relay::ROOT_SECRET);
     let (whose, read) = match cluster {
@@ -155,7 +161,12 @@ async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
             format!("context {:?}", cluster.context()),
             cluster.get::<RootSecret>(&object).await,
         ),
-        Err(error) => ("a remote cluster".to_owned(), Err(error)),
+        Err(error) => (
+            error.place().map_or("a remote cluster".to_owned(), |context| {
+                format!("context {context:?}")
+            }),
+            Err(error),
+        ),
     };
     let failure = |what: String, hint: &str| Failure {
         what,
@@ -178,10 +189,11 @@ async fn of_cluster(cluster: Result<Cluster>, namespace: &str) -> Roots {
             format!("there is no {object}"),
             "`kubectl relay-certs init` places the root in every cluster",
         )),
-        Err(error) => Err(failure(
-            error.message().to_owned(),
-            "without the right to read the Secret, name its certificate with --ca-file",
-        )),
+        Err(error) => {
+            let refused = refused.filter(|_| error.is_forbidden());
+            let hint = refused.or(error.advice()).unwrap_or_default();
+            Err(failure(error.message().to_owned(), hint))
+        }
     };
     Roots {
         whose,
@@ -307,7 +319,7 @@ fn of_certificates(
         "expiry",
         trust::expiry(leaf, &above, now),
         Outcome::Due,
-        "`kubectl relay-certs status` shows what else is due",
+        "`kubectl relay-certs rotate` replaces what ends; `kubectl relay-certs status` shows what else is due",
     );
     (steps, expiry)
 }

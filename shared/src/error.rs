@@ -181,6 +181,16 @@ impl Error {
         &self.0.message
     }
 
+    /// The context that it happened in, if that is known.
+    pub fn place(&self) -> Option<&str> {
+        self.0.context.as_deref()
+    }
+
+    /// What the user can do, if somebody has said so.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref().or(self.0.general_hint)
+    }
+
     /// The exit code that this error asks for.
     pub fn exit_code(&self) -> ExitCode {
         self.0.exit
@@ -202,7 +212,7 @@ impl Error {
             out.push('\n');
             cause.render(out, &format!("{indent}  "));
         }
-        if let Some(hint) = self.0.hint.as_deref().or(self.0.general_hint) {
+        if let Some(hint) = self.advice() {
             let hint = terminal::printable(hint).replace('\n', &format!("\n{indent}        "));
             let _ = write!(out, "\n{indent}  hint: {hint}");
         }

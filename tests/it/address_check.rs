@@ -439,6 +439,69 @@ fn roots_that_may_not_be_read_are_told_of() {
 }
 
 #[test]
+fn remotes_that_cannot_be_read_are_named_with_what_to_do() {
+    let site = Site::new();
+    let server = site.server(&[&site.host()]);
+    site.expose_server(&server);
+    let [mgmt, east] = ["mgmt", "east"].map(|name| ControlPlane::shared().cluster(name));
+    let kubeconfig = Kubeconfig::new()
+        .context("mgmt", mgmt)
+        .user_context("dev", east, "dev")
+        .current("mgmt");
+    let shell = Shell::new(&kubeconfig);
+    for (arguments, context) in [
+        (
+            &["set-cluster", "gone", "--server=https://127.0.0.1:1"][..],
+            &["--cluster=gone"][..],
+        ),
+        (
+            &[
+                "set-credentials",
+                "lost",
+                "--client-certificate=/lost.crt",
+                "--client-key=/lost.key",
+            ],
+            &["--cluster=gone", "--user=lost"],
+        ),
+    ] {
+        shell.kubectl(&[&["config"], arguments].concat()).success();
+        let name = arguments[1];
+        shell
+            .kubectl(&[&["config", "set-context", name], context].concat())
+            .success();
+    }
+    for (context, detail, hint) in [
+        (
+            "dev",
+            "is forbidden: User \"dev\"",
+            "ask whoever manages this cluster for the right",
+        ),
+        (
+            "gone",
+            "The connection to the server 127.0.0.1:1 was refused",
+            "see whether the server runs",
+        ),
+        ("lost", "cannot read the client certificate", ""),
+    ] {
+        let checked = shell.kubectl(&[
+            "relay-address",
+            "--check",
+            "-n",
+            &site.namespace,
+            "--remote-context",
+            context,
+        ]);
+        checked
+            .exits(3)
+            .prints(&format!("   context {context:?}: "))
+            .complains(hint)
+            .conceals("--ca-file");
+        let said = checked.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(detail), "{checked}");
+    }
+}
+
+#[test]
 fn flags_that_make_no_sense_together_are_wrong_usage() {
     let shell = Shell::on(ControlPlane::shared());
     for flags in [
