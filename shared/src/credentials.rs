@@ -5,7 +5,7 @@
 //! The rules and the words are client-go's (`plugin/pkg/client/auth/exec/exec.go`
 //! and `tools/clientcmd/validation.go`; KEP-541). kube's own handling runs a plugin
 //! three times for each client, blocks meanwhile, and shows what it printed when it
-//! fails, so kube never sees an `exec`.
+//! fails.
 
 use std::{
     fmt,

@@ -1,19 +1,14 @@
 //! The packager's archives, judged by krew's own programs. A command of its own, as
 //! packing takes both cores for many minutes: `cargo test -p relay-tests --test packaging`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod contents;
+
+use std::{fs, path::Path};
 
 use relay_tests::{ControlPlane, Shell, Transcript, binaries::Tool, fixtures, krew, plugin::PLUGINS, readme};
 use tempfile::TempDir;
 
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
-
-/// The last glibc that Red Hat Enterprise Linux 7 got.
-const GLIBC: (u32, u32) = (2, 17);
 
 fn files(directory: &Path) -> Vec<String> {
     let files = fs::read_dir(directory).expect("is a directory");
@@ -239,125 +234,6 @@ fn a_custom_index_installs_upgrades_and_uninstalls_without_a_trace() {
         .kubectl(&["relay-address"])
         .exits(1)
         .complains("unknown command");
-}
-
-#[test]
-fn archives_are_the_same_bytes_again_and_hold_what_users_need() {
-    let packed = krew::packed();
-    let again = tempfile::tempdir().expect("a directory");
-    krew::pack(again.path());
-    let names: Vec<_> = files(packed)
-        .into_iter()
-        .filter(|name| !name.ends_with(".yaml"))
-        .collect();
-    for name in &names {
-        let [first, second] =
-            [packed, again.path()].map(|directory| fs::read(directory.join(name)).expect("is there"));
-        assert!(first == second, "{name} has changed");
-    }
-
-    let run = |program: &str, arguments: &[&str]| -> String {
-        let output = Command::new(program)
-            .current_dir(packed)
-            .args(arguments)
-            .output()
-            .expect("runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    run("sha256sum", &["--check", "--strict", "SHA256SUMS"]);
-    for plugin in PLUGINS {
-        let archive = krew::archive(packed, plugin);
-        let program = format!("kubectl-{}", plugin.replace('-', "_"));
-        let complete = program.replace("kubectl", "kubectl_complete");
-        let list = run(
-            "tar",
-            &[
-                "--list",
-                "--verbose",
-                "--numeric-owner",
-                "--file",
-                &archive.to_string_lossy(),
-            ],
-        );
-        let entries: Vec<_> = list
-            .lines()
-            .map(|line| {
-                let words: Vec<_> = line.split_whitespace().collect();
-                format!("{} {} {}", words[0], words[1], words[5])
-            })
-            .collect();
-        let file = |name: &str| format!("-rw-r--r-- 0/0 {name}");
-        let executable = |name: &str| format!("-rwxr-xr-x 0/0 {name}");
-        assert_eq!(
-            entries,
-            [
-                file("LICENSE"),
-                file("THIRD-PARTY-LICENSES.txt"),
-                file(&format!("completions/_{program}")),
-                file(&format!("completions/{program}.bash")),
-                file(&format!("completions/{program}.fish")),
-                file(&format!("completions/{program}.ps1")),
-                executable(&format!("completions/{complete}")),
-                executable(&program),
-                file(&format!("man/kubectl-{plugin}.1")),
-            ]
-        );
-    }
-}
-
-/// The three archives of this machine's packed plugins, unpacked into one directory.
-fn unpacked() -> (TempDir, [PathBuf; 3]) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let programs = PLUGINS.map(|plugin| {
-        let status = Command::new("tar")
-            .args(["--extract", "--gzip", "--directory"])
-            .arg(directory.path())
-            .arg("--file")
-            .arg(krew::archive(krew::packed(), plugin))
-            .status();
-        assert!(status.expect("tar runs").success());
-        directory
-            .path()
-            .join(format!("kubectl-{}", plugin.replace('-', "_")))
-    });
-    (directory, programs)
-}
-
-#[test]
-fn programs_run_on_an_old_glibc_and_tell_nothing_of_who_built_them() {
-    let (_directory, programs) = unpacked();
-    for program in programs {
-        let symbols = Command::new("objdump")
-            .arg("-T")
-            .arg(&program)
-            .output()
-            .expect("runs");
-        let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
-        let versions = symbols.split("(GLIBC_").skip(1).filter_map(|rest| {
-            let (major, minor) = rest.split(')').next()?.split_once('.')?;
-            let minor = minor.split('.').next()?;
-            Some((major.parse().ok()?, minor.parse().ok()?))
-        });
-        let newest: (u32, u32) = versions.max().expect("is linked against glibc");
-        assert!(newest <= GLIBC, "{program:?} needs {newest:?}");
-
-        let content = fs::read(&program).expect("is there");
-        let home = std::env::var("HOME").expect("there is one");
-        for place in [
-            env!("CARGO_MANIFEST_DIR").trim_end_matches("/tests"),
-            &format!("{home}/.cargo"),
-        ] {
-            let is_in = content
-                .windows(place.len())
-                .any(|window| window == place.as_bytes());
-            assert!(!is_in, "{program:?} holds {place}");
-        }
-    }
 }
 
 #[test]

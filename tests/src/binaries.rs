@@ -320,7 +320,7 @@ fn install_python() -> Result<PathBuf, String> {
     if fs::read_to_string(&stamp_path).is_ok_and(|installed| installed == stamp) && path.is_file() {
         return Ok(path);
     }
-    let label = "Python's cryptography";
+    let label = "Python's packages";
     say(&format!("installing {label} (once, about 20 s) …"));
     let mut environment = Command::new("python3");
     run_with_heartbeat(environment.args(["-m", "venv"]).arg(&directory), label)?;

@@ -38,23 +38,10 @@ pub fn packager(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The profile that tests pack, unless `RELAY_PACK_PROFILE` names another.
-///
-/// The shipped one takes minutes to link and again after every change; what differs
-/// is how large and how fast the programs are, not what they do.
-const PROFILE: &str = "release";
-
-/// Packs for this machine.
+/// Packs for this machine what is shipped, which takes both cores for minutes.
 #[track_caller]
 pub fn pack(directory: &Path) {
-    let profile = env::var("RELAY_PACK_PROFILE").unwrap_or_else(|_| PROFILE.to_owned());
-    packager(&[
-        "package",
-        "--out",
-        &directory.to_string_lossy(),
-        "--profile",
-        &profile,
-    ]);
+    packager(&["package", "--out", &directory.to_string_lossy()]);
 }
 
 /// The directory that the packager filled for this machine, once for all tests:

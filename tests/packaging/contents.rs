@@ -1,0 +1,236 @@
+//! What is in the archives, judged by tar, objdump, SPDX's own library and others.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+
+use relay_tests::{binaries, krew, plugin::PLUGINS};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::files;
+
+/// The last glibc that Red Hat Enterprise Linux 7 got.
+const GLIBC: (u32, u32) = (2, 17);
+
+/// How many bytes a program for Linux has at most, and its archive: everybody downloads
+/// it, on every machine.
+const PROGRAM: u64 = 7_000_000;
+const ARCHIVE: u64 = 3_000_000;
+
+#[test]
+fn archives_are_the_same_bytes_again_and_hold_what_users_need() {
+    let packed = krew::packed();
+    let again = tempfile::tempdir().expect("a directory");
+    krew::pack(again.path());
+    let names: Vec<_> = files(packed)
+        .into_iter()
+        .filter(|name| !name.ends_with(".yaml"))
+        .collect();
+    for name in &names {
+        let [first, second] =
+            [packed, again.path()].map(|directory| fs::read(directory.join(name)).expect("is there"));
+        assert!(first == second, "{name} has changed");
+    }
+
+    let run = |program: &str, arguments: &[&str]| -> String {
+        let output = Command::new(program)
+            .current_dir(packed)
+            .args(arguments)
+            .output()
+            .expect("runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run("sha256sum", &["--check", "--strict", "SHA256SUMS"]);
+    for plugin in PLUGINS {
+        let archive = krew::archive(packed, plugin);
+        let program = format!("kubectl-{}", plugin.replace('-', "_"));
+        let complete = program.replace("kubectl", "kubectl_complete");
+        let list = run(
+            "tar",
+            &[
+                "--list",
+                "--verbose",
+                "--numeric-owner",
+                "--file",
+                &archive.to_string_lossy(),
+            ],
+        );
+        let entries: Vec<_> = list
+            .lines()
+            .map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                format!("{} {} {}", words[0], words[1], words[5])
+            })
+            .collect();
+        let file = |name: &str| format!("-rw-r--r-- 0/0 {name}");
+        let executable = |name: &str| format!("-rwxr-xr-x 0/0 {name}");
+        assert_eq!(
+            entries,
+            [
+                file("LICENSE"),
+                file("THIRD-PARTY-LICENSES.txt"),
+                file(&format!("completions/_{program}")),
+                file(&format!("completions/{program}.bash")),
+                file(&format!("completions/{program}.fish")),
+                file(&format!("completions/{program}.ps1")),
+                executable(&format!("completions/{complete}")),
+                executable(&program),
+                file(&format!("man/kubectl-{plugin}.1")),
+            ]
+        );
+    }
+}
+
+/// The three archives of this machine's packed plugins, unpacked into one directory.
+fn unpacked() -> (TempDir, [PathBuf; 3]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let programs = PLUGINS.map(|plugin| {
+        let status = Command::new("tar")
+            .args(["--extract", "--gzip", "--directory"])
+            .arg(directory.path())
+            .arg("--file")
+            .arg(krew::archive(krew::packed(), plugin))
+            .status();
+        assert!(status.expect("tar runs").success());
+        directory
+            .path()
+            .join(format!("kubectl-{}", plugin.replace('-', "_")))
+    });
+    (directory, programs)
+}
+
+#[test]
+fn programs_run_on_an_old_glibc_and_tell_nothing_of_who_built_them() {
+    let (_directory, programs) = unpacked();
+    for program in programs {
+        let symbols = Command::new("objdump")
+            .arg("-T")
+            .arg(&program)
+            .output()
+            .expect("runs");
+        let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
+        let versions = symbols.split("(GLIBC_").skip(1).filter_map(|rest| {
+            let (major, minor) = rest.split(')').next()?.split_once('.')?;
+            let minor = minor.split('.').next()?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        });
+        let newest: (u32, u32) = versions.max().expect("is linked against glibc");
+        assert!(newest <= GLIBC, "{program:?} needs {newest:?}");
+
+        let content = fs::read(&program).expect("is there");
+        let home = std::env::var("HOME").expect("there is one");
+        for place in [
+            env!("CARGO_MANIFEST_DIR").trim_end_matches("/tests"),
+            &format!("{home}/.cargo"),
+        ] {
+            let is_in = content
+                .windows(place.len())
+                .any(|window| window == place.as_bytes());
+            assert!(!is_in, "{program:?} holds {place}");
+        }
+    }
+}
+
+#[test]
+fn programs_and_archives_are_small() {
+    let (_directory, programs) = unpacked();
+    let archives = PLUGINS.map(|plugin| krew::archive(krew::packed(), plugin));
+    let limited = programs.iter().map(|program| (program, PROGRAM));
+    for (file, limit) in limited.chain(archives.iter().map(|archive| (archive, ARCHIVE))) {
+        let size = fs::metadata(file).expect("is there").len();
+        assert!(size <= limit, "{} has {size} bytes", file.display());
+    }
+}
+
+/// What others have made of what cargo compiles for these plugins and this machine, by
+/// dependencies of these kinds, as `NAME VERSION`.
+fn compiled(plugins: &[&str], kinds: &str) -> BTreeSet<String> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["tree", "--locked", "--edges", kinds, "--prefix", "none"]);
+    for plugin in plugins {
+        cargo.args(["--package", &format!("kubectl-{plugin}")]);
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success());
+    let tree = String::from_utf8(output.stdout).expect("is UTF-8");
+    let foreign = tree.lines().filter(|line| !line.contains("(/"));
+    let labels = foreign.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        Some(format!("{name} {}", words.next()?.strip_prefix('v')?))
+    });
+    labels.collect()
+}
+
+#[test]
+fn notes_bills_and_licences_name_all_that_was_built_in() {
+    let all = compiled(&PLUGINS, "normal,build");
+    let without_build = compiled(&PLUGINS, "normal");
+    let (_directory, programs) = unpacked();
+    for (plugin, program) in PLUGINS.into_iter().zip(programs) {
+        let own = compiled(&[plugin], "normal,build");
+        assert!(own.len() > 100, "{own:?}");
+
+        let noted = auditable_info::audit_info_from_file(&program, auditable_info::Limits::default());
+        let noted = noted.expect("says what it was built from").packages;
+        let noted: BTreeSet<_> = noted
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.version))
+            .collect();
+        assert!(own.is_subset(&noted), "{plugin} lacks {:?}", &own - &noted);
+        let built_in: BTreeSet<_> = noted.intersection(&all).cloned().collect();
+
+        let bill = bill(plugin);
+        let checked = Command::new(binaries::python().expect("is installed"))
+            .args(["-m", "spdx_tools.spdx.clitools.pyspdxtools", "--infile"])
+            .arg(&bill)
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "{} is no SPDX: {said}", bill.display());
+        let bill: Value = serde_json::from_slice(&fs::read(bill).expect("is there")).expect("is JSON");
+        assert_eq!(bill["spdxVersion"], "SPDX-2.3");
+        let packages = bill["packages"].as_array().expect("is a list").iter();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let billed: BTreeSet<_> = packages
+            .map(|package| format!("{} {}", text(&package["name"]), text(&package["versionInfo"])))
+            .filter(|label| !label.starts_with("kubectl-relay-") && !label.starts_with("relay-shared "))
+            .collect();
+        let want: BTreeSet<_> = built_in.intersection(&without_build).cloned().collect();
+        assert_eq!(billed, want, "in the bill of {plugin}");
+
+        // All archives have a file of that name.
+        let licences = Command::new("tar")
+            .args(["--extract", "--gzip", "--to-stdout", "--file"])
+            .arg(krew::archive(krew::packed(), plugin))
+            .arg("THIRD-PARTY-LICENSES.txt")
+            .output()
+            .expect("tar runs");
+        let licences = String::from_utf8(licences.stdout).expect("is UTF-8");
+        let (list, texts) = licences.split_once("\n====").expect("has texts");
+        let listed = list
+            .lines()
+            .filter_map(|line| Some(line.split_once(": ")?.0.to_owned()));
+        assert_eq!(
+            listed.collect::<BTreeSet<_>>(),
+            built_in,
+            "in the licences of {plugin}"
+        );
+        for line in list.lines().filter(|line| line.ends_with(", without its text")) {
+            // Then the text is at least there from another.
+            assert!(line.contains("Apache-2.0") || line.contains("MIT"), "{line}");
+        }
+        assert!(texts.contains("Apache License") && texts.contains("MIT License"));
+    }
+}
+
+/// The bill of materials beside a plugin's archive.
+fn bill(plugin: &str) -> PathBuf {
+    let archive = krew::archive(krew::packed(), plugin);
+    let name = archive.file_name().expect("has one").to_string_lossy();
+    archive.with_file_name(name.replace(".tar.gz", ".spdx.json"))
+}
