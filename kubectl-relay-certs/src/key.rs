@@ -5,7 +5,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use pkcs8::{
     EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef,
     der::{Decode as _, SecretDocument, asn1::OctetStringRef},
-    pkcs5::pbes2,
+    pkcs5::pbes2::{self, Kdf},
     spki::AlgorithmIdentifierRef,
 };
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
@@ -17,6 +17,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// How often a password is hashed before it encrypts a key (OWASP's advice for
 /// PBKDF2 with SHA-256).
 const ROUNDS: u32 = 600_000;
+
+/// The most rounds that a key may ask for: what RFC 8018, section 4.2, has for the most
+/// critical ones, a few seconds.
+const MOST_ROUNDS: u32 = 10_000_000;
+
+/// The most bytes that scrypt may go through: OWASP's advice, and four times what OpenSSL
+/// lets it.
+const MOST_MEMORY: u64 = 128 << 20;
 
 /// A private key. It is wiped when it is dropped, and has no Debug.
 pub(crate) struct PrivateKey {
@@ -160,6 +168,38 @@ impl PrivateKey {
 }
 
 impl EncryptedKey {
+    /// Takes a key that can be opened in a moment, whatever it asks for: who makes a key
+    /// says how much work and memory that takes.
+    fn new(der: Zeroizing<Vec<u8>>) -> Result<Self, String> {
+        let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice());
+        let parameters = info.as_ref().ok().and_then(|i| i.encryption_algorithm.pbes2());
+        let costs = match parameters.map(|parameters| &parameters.kdf) {
+            Some(Kdf::Pbkdf2(asked)) if asked.iteration_count > MOST_ROUNDS => {
+                Some(format!("{} rounds of PBKDF2", asked.iteration_count))
+            }
+            // Another N is none that scrypt has (RFC 7914, section 2).
+            Some(Kdf::Scrypt(asked)) if asked.cost_parameter < 2 => {
+                Some(format!("scrypt with a cost of {}", asked.cost_parameter))
+            }
+            Some(Kdf::Scrypt(asked)) => {
+                let factors = [asked.block_size, asked.parallelization].map(u64::from);
+                let blocks = factors
+                    .iter()
+                    .fold(asked.cost_parameter, |n, factor| n.saturating_mul(*factor));
+                let bytes = blocks.saturating_mul(128);
+                (bytes > MOST_MEMORY).then(|| format!("{} MiB of scrypt", bytes >> 20))
+            }
+            _ => None,
+        };
+        match costs {
+            None => Ok(Self(der)),
+            Some(costs) => Err(format!(
+                "asks for {costs} to be opened, which is not reasonable: encrypt it anew with\n\
+                 openssl pkcs8 -in OLD.key | openssl pkcs8 -topk8 -out NEW.key"
+            )),
+        }
+    }
+
     /// Opens the key.
     ///
     /// # Errors
@@ -200,7 +240,7 @@ impl StoredKey {
             );
         }
         match encrypted {
-            true => Ok(Self::Encrypted(EncryptedKey(der))),
+            true => EncryptedKey::new(der).map(Self::Encrypted),
             false => PrivateKey::from_der(&der)
                 .map(Self::Plain)
                 .ok_or_else(|| NOT_A_KEY.to_owned()),
@@ -255,6 +295,8 @@ fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    use pkcs8::der::Encode as _;
+
     use super::*;
 
     fn key() -> PrivateKey {
@@ -301,6 +343,52 @@ mod tests {
         check(legacy, "is encrypted in a form from before PKCS#8");
         let encrypted = one.encrypted_pem(b"pass").expect("is encrypted");
         check(&encrypted, "an encrypted key");
+    }
+
+    #[test]
+    fn a_key_that_asks_for_absurd_work_is_refused_before_any_of_it() {
+        #[track_caller]
+        fn check(kdf: impl Into<Kdf>, want: &str) {
+            let parameters = pbes2::Parameters {
+                kdf: kdf.into(),
+                encryption: pbes2::EncryptionScheme::Aes256Cbc { iv: [0; 16] },
+            };
+            let info = EncryptedPrivateKeyInfoRef {
+                encryption_algorithm: parameters.into(),
+                encrypted_data: OctetStringRef::new(&[0; 16]).expect("is short"),
+            };
+            let der = info.to_der().expect("can be written");
+            let got = outcome(&pem("ENCRYPTED PRIVATE KEY", &der));
+            assert!(got.starts_with(want), "{got}");
+        }
+        let salt = || pbes2::Salt::new([7; 8]).expect("is short");
+        let pbkdf2 = |iteration_count| pbes2::Pbkdf2Params {
+            salt: salt(),
+            iteration_count,
+            key_length: None,
+            prf: pbes2::Pbkdf2Prf::HmacWithSha256,
+        };
+        let scrypt = |cost_parameter, block_size, parallelization| pbes2::ScryptParams {
+            salt: salt(),
+            cost_parameter,
+            block_size,
+            parallelization,
+            key_length: None,
+        };
+        check(pbkdf2(ROUNDS), "an encrypted key");
+        check(pbkdf2(MOST_ROUNDS), "an encrypted key");
+        check(
+            pbkdf2(u32::MAX),
+            "asks for 4294967295 rounds of PBKDF2 to be opened",
+        );
+        // OpenSSL's, and OWASP's.
+        check(scrypt(1 << 14, 8, 1), "an encrypted key");
+        check(scrypt(1 << 17, 8, 1), "an encrypted key");
+        check(scrypt(1 << 20, 8, 1), "asks for 1024 MiB of scrypt");
+        check(scrypt(1 << 14, 8, u16::MAX), "asks for 1048560 MiB of scrypt");
+        check(scrypt(1 << 63, u16::MAX, u16::MAX), "asks for");
+        check(scrypt(0, 8, 1), "asks for scrypt with a cost of 0 to be opened");
+        check(scrypt(1, 8, 1), "asks for scrypt with a cost of 1");
     }
 
     #[test]

@@ -2,12 +2,16 @@
 //! may make them panic, hang or take memory without end.
 //!
 //! Each function is a target: cargo-fuzz runs those in `fuzz_targets`, and
-//! `tests/short.rs` runs all of them briefly, the same way each time. With a nightly
-//! compiler and a sanitizer, or with neither:
+//! `tests/short.rs` runs all of them briefly, the same way each time. cargo-fuzz 0.13.2
+//! needs neither a nightly compiler nor a sanitizer; what it finds out goes to the first
+//! directory, and what made a target fail to `fuzz/artifacts`, from where it belongs
+//! among the seeds:
 //!
 //! ```sh
-//! cd tests && cargo +nightly fuzz run import --features libfuzzer
-//! cd tests && cargo fuzz run import --features libfuzzer --sanitizer none
+//! cargo install cargo-fuzz --locked --version 0.13.2
+//! cd tests && mkdir -p ../target/corpus/import
+//! cargo fuzz run import --features libfuzzer --sanitizer none \
+//!     ../target/corpus/import fuzz/corpus/import -- -timeout=10 -rss_limit_mb=1024
 //! ```
 //!
 //! relay-shared is fuzzed as the library it is. relay-certs is a program, and stays
