@@ -20,6 +20,9 @@ use crate::{
     watch::{Reading, Watches},
 };
 
+/// How long to wait before a server that did not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Where to look for the relay server's address.
 #[derive(Debug)]
 pub struct Lookup {
@@ -173,7 +176,7 @@ pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Observation> 
 /// Meanwhile the story is why there is none.
 ///
 /// # Errors
-/// As [`observe`], and if nothing may be watched.
+/// As [`observe`] the first and the last time, and if nothing may be watched.
 pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result<Observation> {
     let deadline = tokio::time::Instant::from_std(Instant::now() + limit);
     let mut watches = Watches::default();
@@ -181,7 +184,20 @@ pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result
     let mut told = String::new();
     loop {
         let reading = Reading::new(cluster);
-        let observation = observe_and_remember(&reading, lookup).await?;
+        let observation = match observe_and_remember(&reading, lookup).await {
+            // The first look says what is wrong for good. Later a server may be restarted.
+            Err(error) if !told.is_empty() && !error.is_forbidden() => {
+                let message = error.message();
+                terminal::story(&format!("looking again in 1 s: {message}"));
+                let again = tokio::time::Instant::now() + AGAIN;
+                tokio::time::sleep_until(again.min(deadline)).await;
+                match again < deadline {
+                    true => continue,
+                    false => return Err(error),
+                }
+            }
+            read => read?,
+        };
         let Err(error) = observation.address(cluster.context()) else {
             return Ok(observation);
         };
