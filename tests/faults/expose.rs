@@ -14,7 +14,7 @@ const GATEWAYS: &str = "apis/networking.istio.io/v1/namespaces/NAMESPACE/gateway
 const VIRTUAL_SERVICES: &str = "apis/networking.istio.io/v1/namespaces/NAMESPACE/virtualservices";
 
 /// What the cloud makes of a load balancer.
-const ADDRESS: &str = "192.0.2.7";
+pub(crate) const ADDRESS: &str = "192.0.2.7";
 
 const fn step(arguments: &'static [&'static str], defects: fn(&Place<'_>) -> Vec<String>) -> Step {
     Step {
@@ -27,7 +27,7 @@ const fn step(arguments: &'static [&'static str], defects: fn(&Place<'_>) -> Vec
 }
 
 /// A namespace, and the relay's Service in it.
-fn prepare(shell: &Shell, namespace: &str, service_type: &str) {
+pub(crate) fn prepare(shell: &Shell, namespace: &str, service_type: &str) {
     let objects = [
         json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }),
         fixtures::relay_service(namespace, service_type),
@@ -46,17 +46,18 @@ const LOAD_BALANCER: &[Step] = &[
     }),
 ];
 
+pub(crate) const BY_SERVICE: Scenario = Scenario {
+    name: "apply --via loadbalancer, then nodeport",
+    program: "kubectl-relay_ingress",
+    contexts: &["mgmt"],
+    writes: &[SERVICES],
+    prepare: |shell, namespace| prepare(shell, namespace, "ClusterIP"),
+    steps: LOAD_BALANCER,
+};
+
 #[test]
 fn apply_by_service_survives_every_fault_at_every_request() {
-    let scenario = Scenario {
-        name: "apply --via loadbalancer, then nodeport",
-        program: "kubectl-relay_ingress",
-        contexts: &["mgmt"],
-        writes: &[SERVICES],
-        prepare: |shell, namespace| prepare(shell, namespace, "ClusterIP"),
-        steps: LOAD_BALANCER,
-    };
-    scenario.try_every_point();
+    BY_SERVICE.try_every_point();
 }
 
 fn is_of_type(place: &Place<'_>, wanted: &str) -> Vec<String> {

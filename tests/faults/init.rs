@@ -19,23 +19,24 @@ pub(crate) const INIT: &[&str] = &[
     "ecdsa-p256",
 ];
 
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "init",
+    program: "kubectl-relay_certs",
+    contexts: &["mgmt", "east"],
+    writes: &["api/v1/namespaces/NAMESPACE/secrets"],
+    prepare: |_, _| {},
+    steps: &[Step {
+        arguments: INIT,
+        is_broken: true,
+        prints: Prints::Report,
+        meanwhile: None,
+        defects,
+    }],
+};
+
 #[test]
 fn init_survives_every_fault_at_every_request() {
-    let scenario = Scenario {
-        name: "init",
-        program: "kubectl-relay_certs",
-        contexts: &["mgmt", "east"],
-        writes: &["api/v1/namespaces/NAMESPACE/secrets"],
-        prepare: |_, _| {},
-        steps: &[Step {
-            arguments: INIT,
-            is_broken: true,
-            prints: Prints::Report,
-            meanwhile: None,
-            defects,
-        }],
-    };
-    scenario.try_every_point();
+    SCENARIO.try_every_point();
 }
 
 /// One consistent set in all clusters, and the same in the directory.

@@ -7,8 +7,11 @@
 mod complaints;
 mod expose;
 mod init;
+mod judge;
 mod point;
 mod races;
 mod rotate;
+mod run;
 mod scenario;
+mod servers;
 mod snapshot;

@@ -8,7 +8,7 @@ use relay_tests::{
     proxy::{Fault, Midway, Request, Unreachable},
 };
 
-use crate::scenario::PATIENCE;
+use crate::run::PATIENCE;
 
 /// One way to break one request or connection of a run.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(crate) enum Break {
     Fault(Fault),
     /// SIGKILL when the request has come, or when it has been answered.
     Kill(Fault),
+    /// SIGKILL to the server, likewise.
+    KillServer(Fault),
 }
 
 /// What can become of a request.
@@ -96,6 +98,8 @@ impl Point {
             let (faults, kills) = match request.method.as_str() {
                 // Opened again and again, it is broken the first time.
                 "WATCH" if *nth > 1 => continue,
+                // How often somebody who waits looks again, chance decides.
+                "GET" if *nth > 2 => continue,
                 "WATCH" => (&WATCH_FAULTS[..], &[Fault::Hang][..]),
                 _ => (&FAULTS[..], &[Fault::Hang, Fault::Withhold][..]),
             };
@@ -117,10 +121,53 @@ impl Point {
         points
     }
 
+    /// The end of the server at every request that a proxy has seen, before it has heard
+    /// of it and before it has answered; none where nothing is written.
+    pub(crate) fn ends_of_the_server(context: &'static str, proxy: &Proxy, namespace: &str) -> Vec<Self> {
+        let mut points = Self::all(context, proxy, namespace);
+        points.retain_mut(|point| match point {
+            Self::Request { how, .. } => match *how {
+                Break::Kill(fault) => {
+                    *how = Break::KillServer(fault);
+                    true
+                }
+                _ => false,
+            },
+            Self::Connection { .. } => false,
+        });
+        let writes = |point: &Self| matches!(point, Self::Request { request, .. } if request.is_write());
+        match points.iter().any(writes) {
+            true => points,
+            false => Vec::new(),
+        }
+    }
+
     pub(crate) fn context(&self) -> &'static str {
         match self {
             Self::Request { context, .. } | Self::Connection { context, .. } => context,
         }
+    }
+
+    /// Whether the run is to be killed here, and what is to become of its request.
+    pub(crate) fn kills(&self) -> Option<Fault> {
+        match self {
+            Self::Request {
+                how: Break::Kill(fault),
+                ..
+            } => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Whether the server is to be killed here.
+    pub(crate) fn kills_server(&self) -> bool {
+        matches!(
+            self,
+            Self::Request {
+                how: Break::KillServer(_),
+                ..
+            }
+        )
     }
 
     /// The time limit of the run's requests: short where one waits for it to pass.
@@ -128,10 +175,12 @@ impl Point {
         let Self::Request { how, .. } = self else {
             return PATIENCE;
         };
-        let (Break::Fault(fault) | Break::Kill(fault)) = how;
+        let Break::Fault(fault) = how else {
+            return PATIENCE;
+        };
         match fault {
             Fault::Hang | Fault::Withhold | Fault::Drip | Fault::Midway(Midway::Hang) => {
-                "--request-timeout=2s"
+                "--request-timeout=3s"
             }
             _ => PATIENCE,
         }
@@ -149,9 +198,17 @@ impl Point {
         }
     }
 
-    /// How a run may end that is broken here.
-    pub(crate) fn exit_codes(&self) -> &'static [i32] {
-        let Self::Request { request, how, .. } = self else {
+    /// Whether it breaks what was asked for once already.
+    pub(crate) fn is_of_another_look(&self) -> bool {
+        matches!(self, Self::Request { request, nth, .. } if request.method == "GET" && *nth > 1)
+    }
+
+    /// How a run may end that is broken here, and may wait.
+    pub(crate) fn exit_codes(&self, waits: bool) -> &'static [i32] {
+        let Self::Request {
+            request, how, nth, ..
+        } = self
+        else {
             return &[1];
         };
         let watches = request.method == "WATCH";
@@ -163,13 +220,15 @@ impl Point {
             Break::Fault(Fault::Answer(503)) if reads => &[0],
             // Without the right to watch anything there is nothing to wait for.
             Break::Fault(Fault::Answer(403)) if watches => &[0, 1],
-            // What else becomes of a watch, the next one makes good.
+            // What else becomes of a watch, the next one makes good, and of another look,
+            // one more.
             Break::Fault(_) if watches => &[0],
+            Break::Fault(fault) if waits && *nth > 1 && *fault != Fault::Answer(403) => &[0],
             // Who may not look may still be allowed to write, and is told otherwise.
             Break::Fault(Fault::Answer(403)) => &[0, 1],
             // That is how a server says that it does not know a group.
             Break::Fault(Fault::Answer(404) | Fault::Truncate) if asks_what_is_served => &[0, 1],
-            Break::Fault(_) => &[1],
+            Break::Fault(_) | Break::KillServer(_) => &[1],
         }
     }
 }

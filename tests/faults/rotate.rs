@@ -33,20 +33,21 @@ const STEPS: &[Step] = &[
     ),
 ];
 
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "rotate root",
+    program: PROGRAM,
+    contexts: &["mgmt", "east"],
+    writes: &["api/v1/namespaces/NAMESPACE/secrets"],
+    prepare: |shell, namespace| {
+        let place = ["--namespace", namespace];
+        shell.run(PROGRAM, &[INIT, &place].concat()).success();
+    },
+    steps: STEPS,
+};
+
 #[test]
 fn rotate_root_survives_every_fault_at_every_request() {
-    let scenario = Scenario {
-        name: "rotate root",
-        program: PROGRAM,
-        contexts: &["mgmt", "east"],
-        writes: &["api/v1/namespaces/NAMESPACE/secrets"],
-        prepare: |shell, namespace| {
-            let place = ["--namespace", namespace];
-            shell.run(PROGRAM, &[INIT, &place].concat()).success();
-        },
-        steps: STEPS,
-    };
-    scenario.try_every_point();
+    SCENARIO.try_every_point();
 }
 
 const fn step(arguments: &'static [&'static str], defects: fn(&Place<'_>) -> Vec<String>) -> Step {

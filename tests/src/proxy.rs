@@ -97,6 +97,8 @@ struct State {
     inner: Mutex<Inner>,
     /// Somebody wants the listener to look at `inner` again.
     changed: Notify,
+    /// The server is gone, and what waits for it is to be reset.
+    lost: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -216,6 +218,12 @@ impl Proxy {
         inner.connections = 0;
         drop(inner);
         self.state.changed.notify_one();
+    }
+
+    /// Resets what [`Fault::Hang`] and [`Fault::Withhold`] hold, as the end of the server
+    /// would.
+    pub fn lose(&self) {
+        self.state.lost.notify_waiters();
     }
 
     /// Breaks nothing from now on, and forgets what has come.

@@ -227,7 +227,10 @@ impl Server {
                 self.answer(stream, &answer).await?;
                 return Ok(true);
             }
-            Fault::Hang | Fault::Withhold => std::future::pending().await,
+            Fault::Hang | Fault::Withhold => {
+                self.state.lost.notified().await;
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
             Fault::Midway(_) => unreachable!("a watch breaks itself"),
         }
         stream.flush().await?;

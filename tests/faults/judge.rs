@@ -1,0 +1,93 @@
+//! Holds what broken runs have said against what they left behind.
+
+use std::fmt;
+
+use crate::{
+    complaints::Complaints,
+    run::{BOUND, Broken},
+    scenario::{Prints, Site, Step},
+    snapshot::Snapshot,
+};
+
+/// Holds what a broken run said against what it found and left.
+pub(crate) fn judge(
+    step: &Step,
+    site: &Site<'_>,
+    run: &Broken,
+    seen: [&Snapshot; 2],
+    complaints: &Complaints,
+) {
+    let complain = |kind: &str, shown: &dyn fmt::Display| complaints.add(&run.point, kind, shown);
+    let waits = step.meanwhile.is_some();
+    // It may have found what it waits for at the first look after that came.
+    if !run.struck && !(waits && run.point.is_of_another_look()) {
+        complain("the request never came", &"");
+    }
+    let Some(transcript) = &run.transcript else {
+        return;
+    };
+    let wanted = run.point.exit_codes(waits);
+    if !transcript.code.is_some_and(|code| wanted.contains(&code)) {
+        complain(&format!("the exit code is not in {wanted:?}"), transcript);
+    }
+    if transcript.duration > BOUND {
+        complain("it took too long", &transcript.duration.as_secs());
+    }
+    let shown = format!("{}{}", transcript.stdout, transcript.stderr);
+    if shown.contains(['\x1b', '\0']) || shown.contains("panicked") {
+        complain("it shows what it should not", transcript);
+    }
+    if transcript.code == Some(1) {
+        let place = format!("where: context \"{}\", ", run.point.context());
+        if !transcript.stderr.contains(&place) {
+            complain("its error names no context and object", transcript);
+        }
+        if !transcript.stderr.contains("hint: ") {
+            complain("its error has no hint", transcript);
+        }
+    }
+    let [before, after] = seen.map(|snapshot| snapshot.versions(&site.namespace));
+    match step.prints {
+        Prints::Report => {
+            for line in transcript.stdout.lines() {
+                let words: Vec<_> = line.split_whitespace().collect();
+                let versions = |context, object| {
+                    let key = &(context, object);
+                    (before.get(key), after.get(key))
+                };
+                let is_true = match *words.as_slice() {
+                    [context, object, "created"] => {
+                        matches!(versions(context, object), (None, Some(_)))
+                    }
+                    [context, object, "configured"] => {
+                        matches!(versions(context, object), (Some(old), Some(new)) if old != new)
+                    }
+                    [context, object, "unchanged"] => {
+                        matches!(versions(context, object), (Some(old), Some(new)) if old == new)
+                    }
+                    [context, object, "not", "tried"] => {
+                        let (old, new) = versions(context, object);
+                        old == new
+                    }
+                    [_, _, "failed"] => true,
+                    _ => false,
+                };
+                if !is_true {
+                    complain("its report is not true", &format!("{line}\n{transcript}"));
+                }
+            }
+        }
+        Prints::Line(wanted) => {
+            let wanted = if transcript.code == Some(0) { wanted } else { "" };
+            if transcript.stdout != wanted {
+                complain(&format!("it does not print {wanted:?}"), transcript);
+            }
+        }
+    }
+    // Whoever checks first and then writes has written nothing yet.
+    let [files_before, files_after] = &run.files;
+    let wrote = before != after || files_before != files_after;
+    if transcript.code == Some(1) && run.point.is_before_writes() && wrote && !waits {
+        complain("it wrote before all was checked", transcript);
+    }
+}
