@@ -120,16 +120,24 @@ pub(crate) fn proof(address: &Address, steps: &[Step]) -> String {
     text
 }
 
-/// What to do about each step that is not as it should be, a hint once.
+/// What to do about the steps that are not as they should be, a hint once, for those
+/// that it is about.
 pub(crate) fn hints(steps: &[Step]) -> Vec<String> {
-    let mut hints: Vec<String> = Vec::new();
-    for step in steps.iter().filter(|step| !step.hint.is_empty()) {
-        let hint = format!("hint: {}: {}", step.name, step.hint);
-        if !hints.contains(&hint) {
-            hints.push(hint);
+    let mut hints: Vec<(Vec<&str>, &str)> = Vec::new();
+    for Step { name, hint, .. } in steps.iter().filter(|step| !step.hint.is_empty()) {
+        match hints.iter_mut().find(|(_, known)| known == hint) {
+            Some((names, _)) if names.contains(name) => {}
+            Some((names, _)) => names.push(name),
+            None => hints.push((vec![name], hint)),
         }
     }
+    let hints = hints.iter();
     hints
+        .map(|(names, hint)| {
+            let text = format!("hint: {}: {hint}", names.join(", "));
+            wrapped(&text, "").trim_end().to_owned()
+        })
+        .collect()
 }
 
 /// The steps in `-o json`, under `checks`:

@@ -190,9 +190,9 @@ fn a_cluster_with_another_root_is_found() {
         "context \"west\": it is signed by another key than that of \"CN=relay-root\"",
     );
     let table = site.check(&["--remote-context", "west"]);
-    table
-        .exits(3)
-        .complains("hint: trust: agents with another root refuse the server");
+    table.exits(3).complains(
+        "hint: trust: agents with another root refuse the server: `kubectl relay-certs\n  status` shows",
+    );
     site.trusts("west", &Authority::new("someone else's").ca_pem());
     ends(
         &site.check(&json),
