@@ -84,12 +84,11 @@ pub(crate) fn chain(
 ) -> (Verdict, Option<Certificate>) {
     let is_sound = |root: &&Certificate| soundness::of_anchor(root, now).error().is_none();
     let sound: Vec<_> = roots.iter().filter(is_sound).cloned().collect();
-    let path = chain.path(&sound);
+    let (path, found) = soundness::best_path(chain, &sound, Purpose::Server { host }, now);
     let anchor = path.certificates[path.certificates.len() - 1];
     if let Some(broken) = path.broken {
         return (Verdict::Bad(nowhere(broken, chain, roots, now)), None);
     }
-    let found = soundness::of_path(&path, Purpose::Server { host }, now);
     let verdict = verdict(&found, || match anchor == chain.leaf() {
         true => format!("it is {} itself", called(anchor)),
         false => format!("it is signed under {}", called(anchor)),

@@ -3,8 +3,12 @@
 
 use crate::certificate::{Certificate, fingerprints};
 
-/// No chain is as long; a longer one goes in circles.
+/// No chain is as long.
 const LONGEST: usize = 10;
+
+/// How many signatures are looked at, as by Go (`maxChainSignatureChecks`): of many
+/// certificates of one name there are more ways than anybody has time for.
+const MOST_CHECKS: usize = 100;
 
 /// A certificate and the intermediates above it, the nearest first: what a
 /// `tls.crt` holds, if it is well made.
@@ -73,8 +77,13 @@ impl Chain {
         fingerprints(&[std::slice::from_ref(&self.leaf), &self.intermediates].concat())
     }
 
-    /// Finds the way up to one of the trusted certificates, and on to the root if
-    /// that is among them.
+    /// Finds the ways up to any of the trusted certificates, and on to the root if that is
+    /// among them: where there is none, one that is broken.
+    pub fn paths<'a>(&'a self, trusted: &'a [Certificate]) -> Vec<Path<'a>> {
+        paths(&self.leaf, &self.intermediates, trusted)
+    }
+
+    /// The first of the [`Chain::paths`].
     pub fn path<'a>(&'a self, trusted: &'a [Certificate]) -> Path<'a> {
         path(&self.leaf, &self.intermediates, trusted)
     }
@@ -86,28 +95,82 @@ pub fn path<'a>(
     intermediates: &'a [Certificate],
     trusted: &'a [Certificate],
 ) -> Path<'a> {
-    let mut certificates = vec![leaf];
-    let broken = loop {
-        let last = certificates[certificates.len() - 1];
-        let anchored = trusted.contains(last);
-        if anchored && last.is_self_issued() {
-            break None;
-        }
-        // What is trusted needs no more than what is trusted, too.
-        let known = intermediates.iter().filter(|_| !anchored);
-        let next = trusted
-            .iter()
-            .chain(known)
-            .find(|issuer| !certificates.contains(issuer) && last.is_signed_by(issuer));
-        match next {
-            Some(issuer) if certificates.len() < LONGEST => certificates.push(issuer),
-            _ if anchored => break None,
-            // What merely came along, such as a foreign root, is no reason to speak of ours.
-            _ if trusted.iter().any(|issuer| last.names_as_issuer(issuer)) => break Some(Broken::OtherKey),
-            _ => break Some(Broken::NoIssuer),
-        }
+    paths(leaf, intermediates, trusted).swap_remove(0)
+}
+
+fn paths<'a>(
+    leaf: &'a Certificate,
+    intermediates: &'a [Certificate],
+    trusted: &'a [Certificate],
+) -> Vec<Path<'a>> {
+    let mut search = Search {
+        intermediates,
+        trusted,
+        checks_left: MOST_CHECKS,
+        found: Vec::new(),
+        broken: None,
     };
-    Path { certificates, broken }
+    search.climb(&[leaf]);
+    match search.broken {
+        Some(broken) if search.found.is_empty() => vec![broken],
+        _ => search.found,
+    }
+}
+
+/// A search for ways up. One certificate may have several issuers of one name and key:
+/// cross-signed ones, or one and its successor.
+struct Search<'a> {
+    intermediates: &'a [Certificate],
+    trusted: &'a [Certificate],
+    checks_left: usize,
+    found: Vec<Path<'a>>,
+    /// The first way that ended elsewhere.
+    broken: Option<Path<'a>>,
+}
+
+impl<'a> Search<'a> {
+    /// Goes on from the last certificate of a way.
+    fn climb(&mut self, way: &[&'a Certificate]) {
+        let last = way[way.len() - 1];
+        let path = |broken| Path {
+            certificates: way.to_vec(),
+            broken,
+        };
+        let anchored = self.trusted.contains(last);
+        if anchored && last.is_self_issued() {
+            return self.found.push(path(None));
+        }
+        let found_before = self.found.len();
+        let mut leads_on = false;
+        // What is trusted needs no more than what is trusted, too.
+        let sent = self.intermediates.iter().filter(|_| !anchored);
+        for issuer in self.trusted.iter().chain(sent) {
+            let ends = way.len() == LONGEST || self.checks_left == 0;
+            if ends || way.contains(&issuer) || !last.names_as_issuer(issuer) {
+                continue;
+            }
+            self.checks_left -= 1;
+            if last.is_signed_by(issuer) {
+                leads_on = true;
+                self.climb(&[way, &[issuer]].concat());
+            }
+        }
+        if self.found.len() == found_before {
+            match anchored {
+                true => self.found.push(path(None)),
+                // What is above it has said where it ends.
+                false if leads_on => {}
+                // What merely came along, such as a foreign root, is no reason to speak of ours.
+                false => {
+                    let broken = match self.trusted.iter().any(|root| last.names_as_issuer(root)) {
+                        true => Broken::OtherKey,
+                        false => Broken::NoIssuer,
+                    };
+                    self.broken.get_or_insert(path(Some(broken)));
+                }
+            }
+        }
+    }
 }
 
 /// Puts certificates into the order of `ca.crt`: intermediates as they are, then

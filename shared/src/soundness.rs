@@ -80,8 +80,8 @@ pub fn of_chain(
     findings.extend(of_leaf(leaf, purpose));
     findings.extend(of_dates(leaf, now));
     if let Some(trusted) = trusted {
-        let path = chain.path(trusted);
-        findings.extend(of_path(&path, purpose, now));
+        let (path, found) = best_path(chain, trusted, purpose, now);
+        findings.extend(found);
         lifetimes(&mut findings, &path);
         arrangement(&mut findings, chain, &path);
     }
@@ -343,9 +343,28 @@ pub fn of_issuer(
     findings
 }
 
+/// The way up that has nothing against it, or else the first, and what is to be said
+/// about it.
+pub fn best_path<'a>(
+    chain: &'a Chain,
+    trusted: &'a [Certificate],
+    purpose: Purpose<'_>,
+    now: OffsetDateTime,
+) -> (Path<'a>, Findings) {
+    let paths = chain.paths(trusted).into_iter();
+    let mut judged: Vec<_> = paths
+        .map(|path| {
+            let found = of_path(&path, purpose, now);
+            (path, found)
+        })
+        .collect();
+    let best = judged.iter().position(|(_, found)| found.error().is_none());
+    judged.swap_remove(best.unwrap_or_default())
+}
+
 /// What forbids or weakens a certificate from above, up to and including what is
 /// trusted.
-pub fn of_path(path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) -> Findings {
+fn of_path(path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) -> Findings {
     let mut findings = Findings::default();
     let last = path.certificates[path.certificates.len() - 1];
     match path.broken {

@@ -8,7 +8,10 @@ use rcgen::{
 
 /// A self-signed root that issues end-entity certificates.
 #[derive(Debug)]
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority {
+    common_name: String,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
 
 /// A certificate and its key, in PEM.
 #[derive(Clone, Debug)]
@@ -29,7 +32,10 @@ impl Authority {
     pub fn with(common_name: &str, tweak: impl FnOnce(&mut CertificateParams)) -> Self {
         let params = authority(common_name, tweak);
         let key = KeyPair::generate().expect("a P-256 key can be made");
-        Self(CertifiedIssuer::self_signed(params, key).expect("a root can sign itself"))
+        Self {
+            common_name: common_name.to_owned(),
+            issuer: CertifiedIssuer::self_signed(params, key).expect("a root can sign itself"),
+        }
     }
 
     /// Makes an authority below this one.
@@ -37,17 +43,29 @@ impl Authority {
         let mut params = authority(common_name, tweak);
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().expect("a P-256 key can be made");
-        Self(CertifiedIssuer::signed_by(params, key, &self.0).expect("a root can issue"))
+        Self {
+            common_name: common_name.to_owned(),
+            issuer: CertifiedIssuer::signed_by(params, key, &self.issuer).expect("a root can issue"),
+        }
+    }
+
+    /// Issues a certificate to another authority, for its name and key, too.
+    pub fn again(&self, other: &Self, tweak: impl FnOnce(&mut CertificateParams)) -> String {
+        let name = other.common_name.as_str();
+        let mut params = authority(name, tweak);
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(other.issuer.key(), &self.issuer);
+        certificate.expect("a root can issue").pem()
     }
 
     /// The root's certificate.
     pub fn ca_pem(&self) -> String {
-        self.0.pem()
+        self.issuer.pem()
     }
 
     /// The root's key, as PKCS#8.
     pub fn key_pem(&self) -> String {
-        self.0.key().serialize_pem()
+        self.issuer.key().serialize_pem()
     }
 
     /// Issues a server certificate for host names and addresses.
@@ -102,7 +120,7 @@ impl Authority {
     }
 
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Identity {
-        let certificate = params.signed_by(key, &self.0).expect("a root can issue");
+        let certificate = params.signed_by(key, &self.issuer).expect("a root can issue");
         Identity {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),

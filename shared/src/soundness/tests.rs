@@ -401,6 +401,39 @@ fn files_are_judged_by_what_is_in_them() {
         &[&root],
         "warning: comes with the root, which agents have already",
     );
+    // The same authority, issued by somebody else, or by the root and over since: any way
+    // up is enough, and the other is only in the way.
+    let again = |issuer: &Made, tweak: Tweak<'_>| {
+        let mut params = ca.params.clone();
+        tweak(&mut params);
+        let issuer = Issuer::from_params(&issuer.params, &issuer.key);
+        let der = params
+            .signed_by(&ca.key, &issuer)
+            .expect("is issued")
+            .der()
+            .to_vec();
+        Made {
+            certificate: Certificate::from_der(der).expect("is a certificate"),
+            key: KeyPair::generate().expect("can be made"),
+            params,
+        }
+    };
+    let crossed = again(&other, &as_is);
+    let over = again(&root, &|params| params.not_after = NOW - Duration::hours(1));
+    for alias in [&crossed, &over] {
+        check(&[&leaf, alias, &ca], &leaf, &[&root], arranged);
+        check(&[&leaf, &ca, alias], &leaf, &[&root], arranged);
+    }
+    // Any number of them ends in time.
+    let many: Vec<_> = (0..20).map(|_| again(&ca, &as_is)).collect();
+    let many: Vec<_> = std::iter::once(&leaf).chain(&many).collect();
+    check(
+        &many,
+        &leaf,
+        &[&root],
+        "error: is not signed by the root, but by \"CN=ca\"; \
+         warning: comes with the root, which agents have already",
+    );
     check(
         &[&leaf, &ca],
         &ca,

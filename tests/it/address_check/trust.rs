@@ -223,6 +223,20 @@ fn go_and_check_agree_about_the_way_to_the_root() {
     // What is on no way up is looked at by nobody.
     check(&with(&root.server(&[&host]), &[&lapsed]), &root, true, &[]);
 
+    // One authority that two have issued: one way up is enough, whichever is shown first.
+    let foreign = Authority::new("foreign");
+    let crossed = foreign.again(&ca, |_| {});
+    let over = root.again(&ca, ended);
+    for alias in [&crossed, &over] {
+        for above in [[alias, &ca.ca_pem()], [&ca.ca_pem(), alias]] {
+            let chain = Identity {
+                certificate_pem: format!("{}{}", server.certificate_pem, above.map(String::as_str).concat()),
+                key_pem: server.key_pem.clone(),
+            };
+            check(&chain, &root, true, &[]);
+        }
+    }
+
     // A server that is trusted by itself.
     let own = Authority::with("own", |params| params.subject_alt_names = names(&host));
     let itself = Identity {
