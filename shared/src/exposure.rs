@@ -215,10 +215,13 @@ pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result
     }
 }
 
-/// The reason to wait, of the first source that gives one.
+/// The reason to wait, of the first source that gives one. The object comes last, as a
+/// spinner's line is cut where the terminal ends.
 fn waiting_for(observation: &Observation) -> Option<String> {
-    let mut errors = observation.candidates.iter().filter_map(Candidate::error);
-    errors.next().map(|error| error.message().to_owned())
+    observation.candidates.iter().find_map(|candidate| {
+        let reason = candidate.result.as_ref().err()?;
+        Some(format!("{} ({})", reason.state, candidate.object))
+    })
 }
 
 async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<Observation> {

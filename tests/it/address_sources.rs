@@ -468,13 +468,26 @@ fn waiting_ends_with_the_address_or_the_reason() {
     waited
         .exits(1)
         .complains(&format!(
-            "waiting: service gloo-mesh/enterprise-networking has no address: {pending}\n"
+            "waiting: {pending} (service gloo-mesh/enterprise-networking)\n"
         ))
         .complains(&format!(
             "error: service gloo-mesh/enterprise-networking has no address: {pending}\n"
         ));
     assert!(waited.duration.as_secs() < 10, "{waited}");
     assert_eq!(waited.stderr.matches("waiting: ").count(), 1, "{waited}");
+    // On a terminal of 80 columns the whole reason is beside the spinner.
+    let terminal = cluster.shell.run(
+        "script",
+        &[
+            "-qec",
+            "stty cols 80; kubectl relay-address --via service --wait=1s",
+            "/dev/null",
+        ],
+    );
+    assert!(
+        terminal.stdout.contains(&format!(" waiting: {pending}")),
+        "{terminal}"
+    );
 
     // Who may read and not watch is told so at once.
     fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
