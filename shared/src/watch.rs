@@ -1,7 +1,7 @@
 //! Waits for a cluster to change: what was read of it once is watched from then on,
 //! so that nothing has to be asked for again and again.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, collections::HashSet, rc::Rc, time::Duration};
 
 use futures::{
     FutureExt as _, StreamExt as _,
@@ -131,6 +131,7 @@ impl<'c> Reading<'c> {
 #[derive(Default)]
 pub struct Watches<'c> {
     watched: Vec<Watched>,
+    complaints: Complaints,
     changes: SelectAll<LocalBoxStream<'c, Result<Duration>>>,
 }
 
@@ -140,7 +141,7 @@ impl<'c> Watches<'c> {
     pub fn add(&mut self, reading: Reading<'c>) {
         for watched in reading.read.into_inner() {
             if !self.watched.contains(&watched) {
-                let changes = changes(reading.cluster, watched.clone());
+                let changes = changes(reading.cluster, watched.clone(), self.complaints.clone());
                 self.changes.push(changes.boxed_local());
                 self.watched.push(watched);
             }
@@ -181,6 +182,24 @@ fn tell(refused: &Error) {
     terminal::story(&format!("not watched: {}", refused.message()));
 }
 
+/// Why watches cannot be opened, each said once until one can: a server that is away is
+/// so for all of them, and tried for every second.
+#[derive(Debug, Clone, Default)]
+struct Complaints(Rc<RefCell<HashSet<String>>>);
+
+impl Complaints {
+    fn tell(&self, error: &Error) {
+        let message = error.message();
+        if self.0.borrow_mut().insert(message.to_owned()) {
+            terminal::story(&format!("watching again every second: {message}"));
+        }
+    }
+
+    fn forget(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
+
 /// What is kept of an object or a bookmark.
 #[derive(Clone, Deserialize)]
 struct Versioned {
@@ -204,7 +223,11 @@ struct Watch<'c> {
 
 /// Yields how long each change takes to settle, for as long as it may be watched: where a watch ends, the
 /// next one goes on.
-fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Result<Duration>> {
+fn changes(
+    cluster: &Cluster,
+    watched: Watched,
+    complaints: Complaints,
+) -> impl stream::Stream<Item = Result<Duration>> {
     let params = WatchParams {
         field_selector: Some(watched.fields).filter(|fields| !fields.is_empty()),
         label_selector: Some(watched.labels).filter(|labels| !labels.is_empty()),
@@ -215,17 +238,20 @@ fn changes(cluster: &Cluster, watched: Watched) -> impl stream::Stream<Item = Re
     let start = Watch::default();
     stream::unfold(Some(start), move |watch| {
         let (params, path, settles) = (params.clone(), watched.path.clone(), watched.settles);
+        let complaints = complaints.clone();
         async move {
             let mut watch: Watch<'_> = watch?;
             loop {
                 let (events, end) = match &mut watch.open {
                     Some(open) => open,
                     None => match cluster.events(&path, &params, &watch.version).await {
-                        Ok(events) => watch.open.insert((events.boxed_local(), Instant::now() + ENDS)),
+                        Ok(events) => {
+                            complaints.forget();
+                            watch.open.insert((events.boxed_local(), Instant::now() + ENDS))
+                        }
                         Err(error) if error.is_forbidden() => return Some((Err(error), None)),
                         Err(error) => {
-                            let message = error.message();
-                            terminal::story(&format!("watching {path} again in 1 s: {message}"));
+                            complaints.tell(&error);
                             // What it does not like may be the version.
                             watch = Watch::default();
                             tokio::time::sleep(AGAIN).await;

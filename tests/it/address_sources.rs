@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// A cluster that serves Istio and Gateway API and runs a relay server that stays
 /// inside.
 struct Cluster {
-    _control_plane: ControlPlane,
+    control_plane: ControlPlane,
     shell: Shell,
 }
 
@@ -28,10 +28,7 @@ impl Cluster {
             "alone",
             &[fixtures::relay_service("gloo-mesh", "ClusterIP")],
         );
-        Self {
-            _control_plane: control_plane,
-            shell,
-        }
+        Self { control_plane, shell }
     }
 
     fn address(&self, flags: &[&str]) -> Transcript {
@@ -513,6 +510,28 @@ fn waiting_ends_with_the_address_or_the_reason() {
         let looks = waited.stderr.matches("/services/enterprise-networking ").count();
         assert!(looks <= 4, "{waited}");
         waited.complains("watch=true");
+    });
+}
+
+#[test]
+fn waiting_outlasts_a_server_that_is_away_and_says_so_once() {
+    let cluster = Cluster::start();
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| cluster.address(&["--wait=2m"]));
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        cluster.control_plane.stop("alone");
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        cluster.control_plane.restart("alone");
+        let address = fixtures::load_balancer(&["203.0.113.10"]);
+        cluster
+            .shell
+            .patch_status("alone", "service/enterprise-networking", "gloo-mesh", &address);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
+        let refused = "watching again every second: The connection to the server ";
+        assert_eq!(waited.stderr.matches(refused).count(), 1, "{waited}");
     });
 }
 
