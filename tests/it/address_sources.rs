@@ -365,6 +365,36 @@ fn one_of_many_addresses_is_chosen_by_flags() {
 }
 
 #[test]
+fn a_dual_stack_service_is_reached_by_either_family() {
+    let cluster = Cluster::start();
+    let mut relay = fixtures::relay_service("gloo-mesh", "NodePort");
+    relay["spec"]["ports"][0]["nodePort"] = json!(30900);
+    let addresses = [
+        ("InternalIP", "192.0.2.1"),
+        ("InternalIP", "2001:db8::1"),
+        ("Hostname", "node-a"),
+    ];
+    cluster.create(&[relay.clone(), fixtures::node("node-a", &addresses, true)]);
+    let (v4, v6) = ("192.0.2.1:30900", "[2001:db8::1]:30900");
+    // Of one family, a node does not answer on the other's addresses.
+    cluster.prints(&["--all", "--via", "service"], &format!("{v4}\nnode-a:30900"));
+    relay["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
+    cluster.create(&[relay.clone()]);
+    let all = format!("{v4}\n{v6}\nnode-a:30900");
+    cluster.prints(&["--all", "--via", "service"], &all);
+    cluster.prints(&[], v4);
+    cluster.prints(&["--ip-family", "ipv4"], v4);
+    cluster.prints(&["--ip-family", "ipv6"], v6);
+
+    // The same of a load balancer with an address of each.
+    relay["spec"]["type"] = json!("LoadBalancer");
+    let balancer = fixtures::load_balancer(&["203.0.113.1", "2001:db8::9"]);
+    cluster.create(&[fixtures::with_status(relay, balancer)]);
+    cluster.prints(&[], "203.0.113.1:9900");
+    cluster.prints(&["--ip-family", "ipv6"], "[2001:db8::9]:9900");
+}
+
+#[test]
 fn an_address_is_printed_for_shells_and_programs() {
     let cluster = Cluster::start();
     let relay = |address: &str| {

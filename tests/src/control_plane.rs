@@ -240,7 +240,8 @@ impl Cluster {
             ),
             // It waits for a controller that does not run.
             ("disable-admission-plugins", "ServiceAccount".to_owned()),
-            ("service-cluster-ip-range", "10.0.0.0/16".to_owned()),
+            // Services are of IPv4 unless they ask for both.
+            ("service-cluster-ip-range", "10.0.0.0/16,fd00:10::/108".to_owned()),
             ("endpoint-reconciler-type", "none".to_owned()),
         ];
         Ok(arguments.map(|(flag, value)| format!("--{flag}={value}")).into())
