@@ -2,6 +2,7 @@
 //! them, breaks the one it is told to, and makes one server look like a fleet.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
@@ -104,9 +105,12 @@ struct State {
 #[derive(Debug, Default)]
 struct Inner {
     requests: Vec<Request>,
-    /// How many are being answered now, and were at most.
-    at_once: usize,
+    /// How many are being answered now, by cluster, and of how many clusters were at
+    /// most.
+    answering: BTreeMap<String, usize>,
     most_at_once: usize,
+    /// How long the server takes for each answer besides.
+    pause: Duration,
     first_write: Option<Instant>,
     connections: usize,
     fault: Option<(Fault, Strike)>,
@@ -254,11 +258,16 @@ impl Proxy {
         inner.requests.iter().any(|request| request.method == WATCH)
     }
 
-    /// How many requests were being answered at the same time, at most, since the last
-    /// time.
+    /// Has the server take so much longer for each answer.
+    pub fn set_pause(&self, pause: Duration) {
+        self.state.lock().pause = pause;
+    }
+
+    /// Of how many clusters, each a remote under `/remote/N`, requests were being answered
+    /// at the same time, at most, since the last time.
     pub fn most_at_once(&self) -> usize {
         let mut inner = self.state.lock();
-        let now = inner.at_once;
+        let now = inner.answering.len();
         std::mem::replace(&mut inner.most_at_once, now)
     }
 
@@ -289,21 +298,32 @@ impl State {
     }
 }
 
-/// A request while it is being answered.
-struct Answering<'a>(&'a State);
+/// A cluster's request while it is being answered.
+struct Answering<'a>(&'a State, String);
 
 impl<'a> Answering<'a> {
-    fn begin(state: &'a State) -> Self {
+    fn begin(state: &'a State, target: &str) -> Self {
+        let number = target
+            .strip_prefix("/remote/")
+            .and_then(|rest| rest.split('/').next());
+        let cluster = number.unwrap_or_default().to_owned();
         let mut inner = state.lock();
-        inner.at_once += 1;
-        inner.most_at_once = inner.most_at_once.max(inner.at_once);
-        Self(state)
+        *inner.answering.entry(cluster.clone()).or_default() += 1;
+        inner.most_at_once = inner.most_at_once.max(inner.answering.len());
+        Self(state, cluster)
     }
 }
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        self.0.lock().at_once -= 1;
+        let mut inner = self.0.lock();
+        let left = inner.answering.entry(std::mem::take(&mut self.1));
+        let left = left.and_modify(|count| *count -= 1);
+        if let Entry::Occupied(left) = left
+            && *left.get() == 0
+        {
+            left.remove();
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Which clusters `init` works on: contexts by name, list and pattern, and files of
 //! their own.
 
-use relay_tests::{ControlPlane, Kubeconfig, Transcript};
+use std::time::Duration;
+
+use relay_tests::{ControlPlane, Kubeconfig, Proxy, Shell, Transcript, fixtures};
 
 use super::{Mesh, words};
 
@@ -102,5 +104,28 @@ fn files_of_remotes_are_loaded_apart() {
             .kubectl(&get)
             .success()
             .prints("secret/relay-root-tls-secret");
+    }
+}
+
+#[test]
+fn no_more_clusters_are_worked_on_at_once_than_asked_for() {
+    let control_plane = ControlPlane::shared();
+    for parallel in [1, 3, 6] {
+        let scratch = Shell::on(control_plane);
+        let namespace = fixtures::fresh_namespace(&scratch, &[]);
+        let fleet = Proxy::before(control_plane.cluster("east")).with_remotes(&namespace);
+        // Long enough for requests to meet that are sent at the same time.
+        fleet.set_pause(Duration::from_millis(200));
+        let mut kubeconfig = Kubeconfig::new().context("mgmt", control_plane.cluster("mgmt"));
+        for number in 1..=6 {
+            kubeconfig = kubeconfig.through(&format!("r{number}"), &fleet, &format!("/remote/{number}"));
+        }
+        let mesh = Mesh {
+            shell: Shell::new(&kubeconfig.current("mgmt")),
+            namespace,
+        };
+        let flags = "--key-algorithm ecdsa-p256 --remote-context r* --parallel";
+        mesh.init(&format!("{flags} {parallel}")).success();
+        assert_eq!(fleet.most_at_once(), parallel, "of --parallel {parallel}");
     }
 }

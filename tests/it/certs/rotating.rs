@@ -1,7 +1,7 @@
 //! `kubectl relay-certs rotate`: certificates and the root are replaced, and no agent
 //! is cut off in between.
 
-use std::{fs, path::PathBuf, process::Stdio, thread, time::Duration};
+use std::{fs, path::PathBuf};
 
 use relay_tests::{Transcript, relay, relay::RelayServer};
 use serde_json::json;
@@ -365,37 +365,6 @@ fn all_registered_clusters_take_part() {
     assert_eq!(mesh.trusts(), [1; 5]);
     mesh.root("--step publish --remote-context mgmt").success();
     mesh.root("--step issue --only-these").success();
-}
-
-#[test]
-fn a_rotation_that_is_killed_is_finished_by_the_same_command() {
-    let mesh = Mesh::rotatable();
-    for step in ["publish", "issue", "retire"] {
-        for delay in [20, 60, 120] {
-            let line = format!(
-                "relay-certs rotate root {REMOTES} --step {step} --namespace {}",
-                mesh.namespace
-            );
-            let mut command = mesh.shell.command("kubectl");
-            command
-                .args(words(&line))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            let mut child = command.spawn().expect("kubectl starts");
-            thread::sleep(Duration::from_millis(delay));
-            child.kill().expect("it is ours");
-            child.wait().expect("it is ours");
-        }
-        mesh.root(&format!("--step {step}")).success();
-    }
-    assert_eq!(mesh.trusts(), [1; 5]);
-    let server = mesh.server();
-    let agent = mesh.agent("after");
-    mesh.call(&server, &agent).success();
-    assert_eq!(
-        mesh.read("relay-pki/relay-root.crt"),
-        text(&mesh.data("west", ROOT)["ca.crt"]).expect("it holds one")
-    );
 }
 
 #[test]

@@ -128,7 +128,9 @@ impl Server {
                 let mut inner = self.state.lock();
                 (inner.take(request), inner.namespace.clone())
             };
-            let _answering = Answering::begin(&self.state);
+            let _answering = Answering::begin(&self.state, target);
+            let pause = self.state.lock().pause;
+            sleep(pause).await;
             let renamed = Renamed::new(target, namespace.as_deref());
             let asked = Asked {
                 method,
