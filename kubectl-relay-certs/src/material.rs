@@ -113,6 +113,8 @@ pub(crate) fn decide(
             .all(|certificate| trusted.contains(certificate))
     };
     let adopted = !root.certificates.is_empty() && !roots.iter().any(contained);
+    // Only clusters know the root: whoever made it may not be done.
+    let elsewhere = root.certificates.is_empty();
     if adopted {
         roots.push((root.place.clone(), root.certificates));
     }
@@ -180,7 +182,14 @@ pub(crate) fn decide(
                         root.without_key,
                         fingerprints(&trusted)
                     ))
-                    .hint(root.hint));
+                    .hint(match elsewhere {
+                        true => format!(
+                            "{}; if somebody is making it at this moment,\nwait until that is done, and run the \
+                             same command again",
+                            root.hint
+                        ),
+                        false => root.hint.to_owned(),
+                    }));
                 }
                 Some(key) => {
                     let key = opened(key, &root.key_place, unlock)?;

@@ -73,7 +73,8 @@ fn without_the_key_of_the_root_nothing_is_issued() {
         .exits(1)
         .complains(&format!(
             "error: relay-server-tls has to be issued, and relay-pki has not the key of the root {root}\n  \
-             hint: give the --pki-dir that this root was made in\n"
+             hint: give the --pki-dir that this root was made in; if somebody is making it at this moment,\n        \
+             wait until that is done, and run the same command again\n"
         ));
     assert_eq!(mesh.state(), before);
     assert_eq!(elsewhere.home(), ["kubeconfig"]);
