@@ -27,7 +27,6 @@ use crate::check::CheckArgs;
 #[command(
     bin_name = "kubectl relay-address",
     version,
-    args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
   # The address to register clusters with

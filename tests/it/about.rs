@@ -118,6 +118,11 @@ fn version_and_manual_say_what_this_is() {
             version,
             format!("Version: v{}\nCommit: {commit}", env!("CARGO_PKG_VERSION"))
         );
+        // Flags may come before the command, as kubectl's.
+        shell
+            .kubectl(&[plugin, "--context", "east", "version"])
+            .success()
+            .prints(&version);
         let server = shell.kubectl(&["version", "-o", "json"]).json()["serverVersion"]["gitVersion"].clone();
         shell
             .kubectl(&[plugin, "version", "--with-server"])
