@@ -8,7 +8,7 @@ use kube::api::ApiResource;
 use serde_json::Value;
 
 use crate::{
-    candidate::{Candidate, Source},
+    candidate::{Candidate, Reason, Source},
     cluster::ObjectRef,
     error::{Error, Result},
     exposure::{Lookup, Observation, Via, absent, joined, of_service, unreadable},
@@ -29,13 +29,21 @@ pub(crate) async fn observe_istio(
 ) -> Result<()> {
     if lookup.ingress.is_none() {
         match discover(reading, lookup, &observation.host).await {
-            Ok(candidates) if !candidates.is_empty() => {
+            Ok(candidates) => {
+                let who = match candidates.is_empty() {
+                    true => "no Istio Gateway passes",
+                    false => "nothing listens for the Istio Gateways that pass",
+                };
+                // A Gateway itself is only told of for want of its pods or their Service.
+                let is_found = candidates
+                    .iter()
+                    .any(|candidate| candidate.object.resource().kind == "Service");
                 observation.extend(candidates);
-                return Ok(());
-            }
-            Ok(_) => {
+                if is_found {
+                    return Ok(());
+                }
                 let text = format!(
-                    "no Istio Gateway passes TLS through for {}; the ingress gateway is the usual one",
+                    "{who} TLS through for {}; the ingress gateway is the usual one",
                     observation.host
                 );
                 observation.note(Source::Istio, text, None);
@@ -70,7 +78,7 @@ pub(crate) async fn observe_istio(
 }
 
 /// What the Services say that lead to the pods of Gateways that pass TLS through for a
-/// host.
+/// host, and what these Gateways lack.
 async fn discover(reading: &Reading<'_>, lookup: &Lookup, host: &str) -> Result<Vec<Candidate>> {
     let kinds = reading.cluster().kinds(istio::GROUP).await?;
     let Some(kind) = named(&kinds, "Gateway") else {
@@ -100,11 +108,14 @@ async fn discover(reading: &Reading<'_>, lookup: &Lookup, host: &str) -> Result<
 /// # Errors
 /// If pods may not be listed.
 pub async fn pods(reading: &Reading<'_>, selector: &BTreeMap<String, String>) -> Result<Vec<Pod>> {
-    let labels = match selector.is_empty() {
+    reading.list(None, &pod_labels(selector)).await
+}
+
+fn pod_labels(selector: &BTreeMap<String, String>) -> String {
+    match selector.is_empty() {
         true => "istio".to_owned(),
         false => joined(selector),
-    };
-    reading.list(None, &labels).await
+    }
 }
 
 /// The Services in the namespaces of pods.
@@ -122,6 +133,7 @@ pub async fn services_beside(reading: &Reading<'_>, pods: &[Pod]) -> Result<Vec<
     Ok(try_join_all(lists).await?.into_iter().flatten().collect())
 }
 
+/// What the Services say that lead to the pods of a Gateway, or what it lacks.
 async fn services_of(
     reading: &Reading<'_>,
     lookup: &Lookup,
@@ -132,6 +144,9 @@ async fn services_of(
     let port = lookup.ingress_port.clone();
     let port = port.unwrap_or(PortRef::Server(passage.port));
     let found = istio::services_to(&pods, &services);
+    if found.is_empty() {
+        return Ok(vec![lacking(passage, !pods.is_empty())]);
+    }
     let found = found.into_iter().map(async |service| {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         let object =
@@ -139,6 +154,22 @@ async fn services_of(
         of_service(reading, Source::Istio, &object, service, &port, lookup).await
     });
     Ok(try_join_all(found).await?.into_iter().flatten().collect())
+}
+
+/// A Gateway that nothing listens for: it selects no pods, or no Service leads to them.
+fn lacking(passage: &istio::Passage, has_pods: bool) -> Candidate {
+    let labels = pod_labels(&passage.selector);
+    let state = match has_pods {
+        true => format!("no Service leads to the pods with the labels {labels}, which it selects"),
+        false => format!("no pod has the labels {labels}, which it selects"),
+    };
+    let hint = format!("see `kubectl get pods,services --all-namespaces --selector {labels}`");
+    Candidate {
+        source: Source::Istio,
+        object: passage.gateway.clone(),
+        field: "spec.selector".to_owned(),
+        result: Err(Reason::new(state, hint)),
+    }
 }
 
 pub(crate) async fn observe_gateway_api(

@@ -152,6 +152,27 @@ fn istios_gateways_are_found_by_the_host_they_pass_through() {
         cluster.prints(&[], "203.0.113.2:443");
         cluster.prints(&["--via", "istio"], "203.0.113.2:443");
     }
+    // One that selects no pods, or pods without a Service, is told of.
+    for (label, state) in [
+        ("nowhere", "no pod has the labels istio=nowhere, which it selects"),
+        (
+            "lonely",
+            "no Service leads to the pods with the labels istio=lonely, which\n      it selects",
+        ),
+    ] {
+        let mut pod = fixtures::gateway_pod("lonely", "edge", "node-a", true);
+        pod["metadata"]["labels"] = json!({ "istio": "lonely" });
+        cluster.create(&[pod, gateway("relay", "v1", label, "PASSTHROUGH", host)]);
+        cluster.prints(&[], "203.0.113.1:443");
+        cluster
+            .address(&["--explain"])
+            .success()
+            .prints(&format!(
+                "\n    gateway edge/relay, spec.selector\n    not taken: {state}\n"
+            ))
+            .prints("\nwarning: nothing listens for the Istio Gateways that pass TLS through for\n");
+    }
+
     // Its name may be another than the Service's.
     cluster.create(&[gateway(
         "relay",
