@@ -240,7 +240,7 @@ async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<
         },
         false => None,
     };
-    let host = relay_host(found.as_ref().map(|(object, _)| object), named, &lookup.namespace);
+    let mut host = relay_host(found.as_ref().map(|(object, _)| object), named, &lookup.namespace);
     let mut observation = Observation {
         host: lookup.host.clone().unwrap_or_else(|| host.to_string()),
         candidates: Vec::new(),
@@ -255,7 +255,18 @@ async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<
             Source::Service => {
                 let candidates = match (&found, &refused) {
                     (Some((object, service)), _) => {
-                        of_service(reading, *source, object, service, &lookup.port, lookup).await?
+                        let mut candidates =
+                            of_service(reading, *source, object, service, &lookup.port, lookup).await?;
+                        let has_address = candidate::choose(&candidates).is_some();
+                        if named.is_none() && (lookup.everywhere || !has_address) {
+                            let newer = of_newer(reading, object, lookup).await?;
+                            if !has_address && candidate::choose(&newer).is_some() {
+                                host = RelayHost::new(relay::SERVICES[1], &lookup.namespace);
+                                observation.host = lookup.host.clone().unwrap_or_else(|| host.to_string());
+                            }
+                            candidates.extend(newer);
+                        }
+                        candidates
                     }
                     (None, Some(refusal)) => {
                         let object = ObjectRef::new::<Service>(host.namespace(), host.service());
@@ -275,6 +286,23 @@ async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<
         }
     }
     Ok(observation)
+}
+
+/// What the relay service of Gloo Mesh 2.x says beside one that was found before: after
+/// an upgrade that of 1.x may be left over.
+async fn of_newer(reading: &Reading<'_>, found: &ObjectRef, lookup: &Lookup) -> Result<Vec<Candidate>> {
+    let object = ObjectRef::new::<Service>(&lookup.namespace, relay::SERVICES[1]);
+    if object == *found {
+        return Ok(Vec::new());
+    }
+    match reading.get(&object).await {
+        Ok(Some(service)) => {
+            of_service(reading, Source::Service, &object, &service, &lookup.port, lookup).await
+        }
+        Ok(None) => Ok(Vec::new()),
+        Err(error) if error.is_forbidden() => Ok(vec![unreadable(Source::Service, object, error)]),
+        Err(error) => Err(error),
+    }
 }
 
 fn no_relay_service(host: &RelayHost, named: Option<&str>) -> Candidate {

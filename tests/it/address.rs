@@ -356,6 +356,14 @@ fn the_relay_service_may_have_any_name_and_port() {
         );
     }
 
+    // What an upgrade has left over has no address, and hides none.
+    let first = fixtures::relay_service(&site.namespace, "ClusterIP");
+    fixtures::create(&site.shell, "mgmt", &[first]);
+    prints(&site.address(&[]), "203.0.113.2:9900");
+    site.address(&["--explain"])
+        .success()
+        .prints(&format!("relay host: gloo-mesh-mgmt-server.{}\n", site.namespace))
+        .prints("/enterprise-networking, spec.type\n    not taken: ");
     let first = fixtures::relay_service(&site.namespace, "LoadBalancer");
     fixtures::create(&site.shell, "mgmt", &[service(first, &["203.0.113.1"])]);
     prints(&site.address(&[]), "203.0.113.1:9900");

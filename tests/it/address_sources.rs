@@ -542,7 +542,8 @@ fn waiting_ends_with_the_address_or_the_reason() {
     let refused = cluster.address(&["--context", "dev", "--via", "service", "--wait=1m"]);
     refused
         .exits(1)
-        .complains("Error from server (Forbidden): services \"enterprise-networking\" is forbidden: User \"dev\" cannot watch")
+        .complains("Error from server (Forbidden): services \"")
+        .complains("not watched: services \"enterprise-networking\" is forbidden: User \"dev\" cannot watch")
         .complains("hint: without the right to watch, run the command again later");
     assert!(refused.duration.as_secs() < 30, "{refused}");
 
