@@ -264,7 +264,9 @@ impl Invocation<'_> {
         };
         assert!(!hung, "killed after {} s:\n{transcript}", PATIENCE.as_secs());
         let line = &transcript.command_line;
-        if line.contains("kubectl relay-") && !line.contains("--show-keys") {
+        if (line.contains("kubectl relay-") || line.contains("kubectl-relay_"))
+            && !line.contains("--show-keys")
+        {
             secrecy::assert_kept(&transcript, shell.home());
         }
         transcript
