@@ -180,7 +180,7 @@ impl Point {
         };
         match fault {
             Fault::Hang | Fault::Withhold | Fault::Drip | Fault::Midway(Midway::Hang) => {
-                "--request-timeout=3s"
+                "--request-timeout=5s"
             }
             _ => PATIENCE,
         }
