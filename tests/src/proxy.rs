@@ -119,7 +119,8 @@ struct Inner {
     round_trip: Duration,
     /// What remotes under `/remote/N` call the namespace that each has its own of.
     namespace: Option<String>,
-    idle: Vec<Upstream>,
+    /// Connections to the server that may be used again, and since when.
+    idle: Vec<(Upstream, Instant)>,
     ended: bool,
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -26,6 +26,10 @@ use crate::{
     authority::Authority,
     http::{Head, Stream, acceptor, chunk, roots},
 };
+
+/// How long a connection to the server is taken for one that it has not closed, which
+/// a kube-apiserver does after 90 seconds.
+const IDLE: Duration = Duration::from_secs(30);
 
 pub(super) struct Server {
     address: SocketAddr,
@@ -248,8 +252,8 @@ impl Server {
     async fn ask(&self, asked: &Asked<'_>, renamed: &Renamed) -> io::Result<Answer> {
         let idle = self.state.lock().idle.pop();
         let upstream = match idle {
-            Some(upstream) => upstream,
-            None => self.upstream().await?,
+            Some((upstream, since)) if since.elapsed() < IDLE => upstream,
+            _ => self.upstream().await?,
         };
         let mut upstream = BufReader::new(upstream);
         upstream.write_all(&asked.bytes()).await?;
@@ -258,7 +262,10 @@ impl Server {
             .await?
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         let body = head.body(&mut upstream).await?;
-        self.state.lock().idle.push(upstream.into_inner());
+        self.state
+            .lock()
+            .idle
+            .push((upstream.into_inner(), Instant::now()));
         Ok(Answer {
             line: head.line,
             headers: head.headers,
