@@ -1,0 +1,128 @@
+//! `--wait`: ends with the address as soon as there is one, or with the reason.
+
+use std::{thread, time::Duration};
+
+use relay_tests::fixtures;
+use serde_json::json;
+
+use super::{Cluster, entrance, gateway, installed, tls_route};
+
+#[test]
+fn waiting_ends_with_the_address_or_the_reason() {
+    let cluster = Cluster::start();
+    let pending = "its type is LoadBalancer, and its load balancer has no address yet";
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    let waited = cluster.address(&["--via", "service", "--wait=1s"]);
+    waited
+        .exits(1)
+        .complains(&format!(
+            "waiting: {pending} (service gloo-mesh/enterprise-networking)\n"
+        ))
+        .complains(&format!(
+            "error: service gloo-mesh/enterprise-networking has no address: {pending}\n"
+        ));
+    assert!(waited.duration.as_secs() < 10, "{waited}");
+    assert_eq!(waited.stderr.matches("waiting: ").count(), 1, "{waited}");
+    // On a terminal of 80 columns the whole reason is beside the spinner.
+    let terminal = cluster.shell.run(
+        "script",
+        &[
+            "-qec",
+            "stty cols 80; kubectl relay-address --via service --wait=1s",
+            "/dev/null",
+        ],
+    );
+    assert!(
+        terminal.stdout.contains(&format!(" waiting: {pending}")),
+        "{terminal}"
+    );
+
+    // Who may read and not watch is told so at once.
+    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
+    let refused = cluster.address(&["--context", "dev", "--via", "service", "--wait=1m"]);
+    refused
+        .exits(1)
+        .complains("Error from server (Forbidden): services \"")
+        .complains("not watched: services \"enterprise-networking\" is forbidden: User \"dev\" cannot watch")
+        .complains("hint: without the right to watch, run the command again later");
+    assert!(refused.duration.as_secs() < 30, "{refused}");
+
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| cluster.address(&["--wait", "-v", "6"]));
+        thread::sleep(Duration::from_secs(4));
+        let address = fixtures::load_balancer(&["203.0.113.10"]);
+        cluster
+            .shell
+            .patch_status("alone", "service/enterprise-networking", "gloo-mesh", &address);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
+        // Nothing is asked for while nothing changes: the first look, the watches, what
+        // was there as they began, and the change.
+        let looks = waited.stderr.matches("/services/enterprise-networking ").count();
+        assert!(looks <= 4, "{waited}");
+        waited.complains("watch=true");
+    });
+}
+
+#[test]
+fn waiting_outlasts_a_server_that_is_away_and_says_so_once() {
+    let cluster = Cluster::start();
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| cluster.address(&["--wait=2m"]));
+        thread::sleep(Duration::from_secs(3));
+        cluster.control_plane.stop("alone");
+        thread::sleep(Duration::from_secs(4));
+        cluster.control_plane.restart("alone");
+        let address = fixtures::load_balancer(&["203.0.113.10"]);
+        cluster
+            .shell
+            .patch_status("alone", "service/enterprise-networking", "gloo-mesh", &address);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
+        let refused = "watching again every second: The connection to the server ";
+        assert_eq!(waited.stderr.matches(refused).count(), 1, "{waited}");
+    });
+}
+
+#[test]
+fn waiting_notices_kinds_that_are_installed_meanwhile() {
+    let cluster = Cluster::start();
+    let wait = |flags: &[&str]| cluster.address(&[flags, &["--wait=1m"]].concat());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "istio"]));
+        thread::sleep(Duration::from_secs(2));
+        fixtures::install_istio_crds(&cluster.shell, "alone");
+        cluster.create(&installed("edge-gw", "edge", "ingress", "203.0.113.2"));
+        cluster.create(&[gateway("relay", "v1", "ingress", "PASSTHROUGH", "*.gloo-mesh")]);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.2:443\n", "{waited}");
+    });
+
+    // Who may not watch definitions is told so, and waits for what else there may be.
+    fixtures::grant(
+        &cluster.shell,
+        "alone",
+        "gloo-mesh",
+        "dev",
+        "get,watch",
+        "services",
+    );
+    let blind = cluster.address(&["--context", "dev", "--via", "gateway-api", "--wait=1s"]);
+    blind
+        .exits(1)
+        .complains("not watched: customresourcedefinitions.apiextensions.k8s.io \"gateways.gateway.networking.k8s.io\" is forbidden: User \"dev\" cannot watch");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "gateway-api"]));
+        thread::sleep(Duration::from_secs(2));
+        fixtures::install_gateway_api_crds(&cluster.shell, "alone");
+        let addresses = json!([{ "type": "IPAddress", "value": "203.0.113.4" }]);
+        cluster.create(&[entrance("relay", addresses), tls_route()]);
+        let waited = waiting.join().expect("it ends");
+        waited.success();
+        assert_eq!(waited.stdout, "203.0.113.4:8443\n", "{waited}");
+    });
+}
