@@ -221,8 +221,8 @@ struct Watch<'c> {
     open: Option<(LocalBoxStream<'c, Result<WatchEvent<Versioned>>>, Instant)>,
 }
 
-/// Yields how long each change takes to settle, for as long as it may be watched: where a watch ends, the
-/// next one goes on.
+/// Yields how long each change takes to settle, for as long as it may be watched: where
+/// a watch ends, the next one goes on.
 fn changes(
     cluster: &Cluster,
     watched: Watched,
