@@ -20,7 +20,8 @@ pub(crate) fn judge(
     let complain = |kind: &str, shown: &dyn fmt::Display| complaints.add(&run.point, kind, shown);
     let waits = step.meanwhile.is_some();
     // It may have found what it waits for at the first look after that came.
-    if !run.struck && !(waits && run.point.is_of_another_look()) {
+    let may_be_missed = waits && run.point.is_of_another_look();
+    if !run.struck && !may_be_missed {
         complain("the request never came", &"");
     }
     let Some(transcript) = &run.transcript else {
