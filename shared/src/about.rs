@@ -9,7 +9,7 @@ use crate::{
     cluster::Cluster,
     completion::{self, Shell},
     error::{Error, ExitCode, Result},
-    terminal,
+    manual, terminal,
 };
 
 /// What a plugin tells about itself.
@@ -70,14 +70,7 @@ async fn version(flags: &ClusterArgs, with_server: bool) -> Result<String> {
     Ok(text)
 }
 
-/// One page: the plugin, and a section for each of its commands.
 fn manual(command: clap::Command) -> Result<String> {
-    let name = command.get_bin_name().unwrap_or_default().replace(' ', "-");
-    let mut page = Vec::new();
-    let mut command = command.disable_help_subcommand(true);
-    command.build();
-    let man = clap_mangen::Man::new(command).title(&name);
-    man.render(&mut page)
-        .map_err(|e| Error::new(format!("cannot write the manual page: {e}")))?;
+    let page = manual::page(command).map_err(|e| Error::new(format!("cannot write the manual page: {e}")))?;
     String::from_utf8(page).map_err(|_| Error::new("the manual page is not text"))
 }

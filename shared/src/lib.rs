@@ -64,6 +64,7 @@ mod failure;
 mod interrupt;
 mod jsonpath_parse;
 mod jsonpath_select;
+mod manual;
 mod object_ref;
 mod plugin_policy;
 mod proxy;

@@ -131,11 +131,41 @@ fn version_and_manual_say_what_this_is() {
                 "Server Version: {}\n",
                 server.as_str().expect("has a version")
             ));
-        let manual = shell.kubectl(&[plugin, "man"]);
-        manual
-            .success()
-            .prints(".TH")
-            .prints(".SH SYNOPSIS")
-            .conceals("\x1b");
+    }
+}
+
+#[test]
+fn the_manual_page_describes_every_command_and_flag() {
+    let shell = Shell::on(ControlPlane::shared());
+    let heading = |line: &str| {
+        let heading = line.strip_prefix(".SH ").or_else(|| line.strip_prefix(".SS "));
+        heading.map(|heading| heading.trim_matches('"').to_owned())
+    };
+    for (plugin, command, flag) in [
+        ("relay-address", "version", "check"),
+        ("relay-certs", "rotate server", "server-lifetime"),
+        ("relay-ingress", "apply", "gateway-selector"),
+    ] {
+        let page = shell.kubectl(&[plugin, "man"]).success().stdout.clone();
+        // Roff may break a line at a hyphen that is not escaped.
+        let page = page.replace(r"\-", "-");
+        let headings: Vec<_> = page.lines().filter_map(heading).collect();
+        let section = format!("kubectl {plugin} {command}").to_uppercase();
+        for wanted in ["NAME", "SYNOPSIS", "CONNECTION", "EXAMPLES", &section, "VERSION"] {
+            let is_there = headings.iter().any(|heading| heading == wanted);
+            assert!(is_there, "{plugin}: {wanted} is not in {headings:?}");
+        }
+        let bold = format!(r"\fB--{flag}\fR");
+        assert!(page.contains(&bold), "{plugin}: {flag} is not described");
+        let lines: Vec<_> = page.lines().collect();
+        for pair in lines.windows(2) {
+            let [header, body] = pair else { unreachable!() };
+            let is_bare = header.starts_with(r"\fB--") && body.is_empty();
+            assert!(!is_bare, "{plugin}: no description of {header}");
+        }
+        for line in &lines {
+            assert!(!line.contains("(1)"), "{plugin} refers to a page: {line}");
+        }
+        assert!(!page.contains('\x1b'), "{plugin} has an escape sequence");
     }
 }
