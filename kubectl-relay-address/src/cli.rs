@@ -8,12 +8,11 @@ use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     Error, Result,
     about::About,
-    address::{Family, HostKind},
+    address::{Family, HostKind, NodeAddressType},
     args::{self, ClusterArgs, ServiceArgs},
     candidate::Preferences,
     cluster::ObjectRef,
     exposure::{Lookup, Via},
-    node_port::NodeAddressType,
     output::{self, Format, TemplateArgs},
     relay,
     remotes::RemoteArgs,

@@ -5,8 +5,9 @@ use std::{collections::HashSet, time::Duration};
 use relay_shared::{
     address::Address,
     candidate::{self, Candidate},
+    escape,
     exposure::Observation,
-    shell, terminal,
+    shell,
 };
 use serde_json::{Value, json};
 
@@ -175,7 +176,7 @@ fn wrapped(text: &str, indent: &str) -> String {
 }
 
 fn wrapped_at(text: &str, first: &str, rest: &str) -> String {
-    let text = terminal::printable(text).replace('\n', " ");
+    let text = escape::printable(text).replace('\n', " ");
     let mut lines = String::new();
     let mut line = first.to_owned();
     for word in text.split(' ') {

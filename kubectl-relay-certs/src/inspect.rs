@@ -9,7 +9,7 @@ use relay_shared::{
     certificate::Certificate,
     chain::Chain,
     cluster::{Cluster, ObjectRef},
-    exposure,
+    escape, exposure,
     findings::Findings,
     output::Table,
     render,
@@ -284,7 +284,7 @@ impl Judged {
                 finding.what
             ));
         }
-        terminal::printable(&text).into_owned()
+        escape::printable(&text).into_owned()
     }
 
     /// What `-o json` has of it: `certificates` the leaf first, `findings` each with

@@ -9,7 +9,7 @@ use crate::{
     cluster::Cluster,
     completion::{self, Shell},
     error::{Error, ExitCode, Result},
-    manual, terminal,
+    escape, manual, terminal,
 };
 
 /// What a plugin tells about itself.
@@ -62,10 +62,7 @@ async fn version(flags: &ClusterArgs, with_server: bool) -> Result<String> {
     if with_server {
         let cluster = Cluster::management(&flags.load()?, flags)?;
         let Info { git_version, .. } = cluster.version().await?;
-        text.push_str(&format!(
-            "Server Version: {}\n",
-            terminal::printable(&git_version)
-        ));
+        text.push_str(&format!("Server Version: {}\n", escape::printable(&git_version)));
     }
     Ok(text)
 }

@@ -34,6 +34,27 @@ pub enum Family {
     V6,
 }
 
+/// A type of address that a node has (`NodeAddressType` in Kubernetes' API), in the
+/// order in which they are likely to be reached from another cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NodeAddressType {
+    /// Reached from outside
+    #[value(name = "ExternalIP", alias = "externalip")]
+    ExternalIp,
+    /// A name that resolves to an external IP
+    #[value(name = "ExternalDNS", alias = "externaldns")]
+    ExternalDns,
+    /// Reached within the cluster's network
+    #[value(name = "InternalIP", alias = "internalip")]
+    InternalIp,
+    /// A name that resolves to an internal IP
+    #[value(name = "InternalDNS", alias = "internaldns")]
+    InternalDns,
+    /// What the node calls itself
+    #[value(name = "Hostname", alias = "hostname")]
+    Hostname,
+}
+
 impl Address {
     /// An address, unless the host is neither an IP nor a DNS name, or the port
     /// is not between 1 and 65535: what a status says is not to be trusted.
@@ -81,6 +102,19 @@ impl Address {
         match self.ip() {
             Some(_) => HostKind::Ip,
             None => HostKind::Hostname,
+        }
+    }
+}
+
+impl NodeAddressType {
+    /// Its name in Kubernetes' API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ExternalIp => "ExternalIP",
+            Self::ExternalDns => "ExternalDNS",
+            Self::InternalIp => "InternalIP",
+            Self::InternalDns => "InternalDNS",
+            Self::Hostname => "Hostname",
         }
     }
 }

@@ -3,11 +3,10 @@
 //! address, the reasons are the error.
 
 use crate::{
-    address::{Address, Family, HostKind},
+    address::{Address, Family, HostKind, NodeAddressType},
     cluster::ObjectRef,
     error::Error,
-    node_port::NodeAddressType,
-    terminal,
+    escape,
 };
 
 /// What one field of one object says about where the relay server can be reached.
@@ -114,7 +113,7 @@ impl Reason {
     /// what a terminal would obey is shown from the start.
     pub fn new(state: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
-            state: terminal::printable(&state.into()).into_owned(),
+            state: escape::printable(&state.into()).into_owned(),
             hint: hint.into(),
             refusal: None,
         }

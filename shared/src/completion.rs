@@ -19,7 +19,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::{args::ClusterArgs, cluster::Cluster, error::Result, remotes::RemoteArgs, terminal};
+use crate::{args::ClusterArgs, cluster::Cluster, error::Result, escape, remotes::RemoteArgs, terminal};
 
 /// The first word of kubectl's question.
 pub(crate) const QUESTION: &str = "__complete";
@@ -108,7 +108,7 @@ fn wants_path(command: &Command, words: &[OsString]) -> Option<u8> {
 
 /// `VALUE<TAB>HELP`, with nothing in it that a shell or a terminal would obey.
 fn line(candidate: &CompletionCandidate) -> String {
-    let plain = |text: &str| terminal::printable(text).replace('\n', " ");
+    let plain = |text: &str| escape::printable(text).replace('\n', " ");
     let value = plain(&candidate.get_value().to_string_lossy());
     match candidate.get_help() {
         Some(help) => format!("{value}\t{}\n", plain(&help.to_string())),

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::terminal;
+use crate::escape;
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -197,7 +197,7 @@ impl Error {
     }
 
     fn render(&self, out: &mut String, indent: &str) {
-        let message = terminal::printable(&self.0.message).replace('\n', &format!("\n{indent}  "));
+        let message = escape::printable(&self.0.message).replace('\n', &format!("\n{indent}  "));
         let _ = write!(out, "{indent}{}{message}", self.0.prefix);
         let place = [
             self.0.context.as_ref().map(|c| format!("context {c:?}")),
@@ -205,7 +205,7 @@ impl Error {
         ];
         let place: Vec<_> = place.into_iter().flatten().collect();
         if !place.is_empty() {
-            let place = terminal::printable(&place.join(", ")).into_owned();
+            let place = escape::printable(&place.join(", ")).into_owned();
             let _ = write!(out, "\n{indent}  where: {place}");
         }
         for cause in &self.0.causes {
@@ -213,7 +213,7 @@ impl Error {
             cause.render(out, &format!("{indent}  "));
         }
         if let Some(hint) = self.advice() {
-            let hint = terminal::printable(hint).replace('\n', &format!("\n{indent}        "));
+            let hint = escape::printable(hint).replace('\n', &format!("\n{indent}        "));
             let _ = write!(out, "\n{indent}  hint: {hint}");
         }
     }

@@ -27,6 +27,7 @@ pub mod chain;
 pub mod cluster;
 pub mod connection;
 pub mod error;
+pub mod escape;
 pub mod exposure;
 pub mod findings;
 pub mod gateway_api;

@@ -2,10 +2,11 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use clap::ValueEnum;
+use clap::ValueEnum as _;
 use k8s_openapi::api::core::v1::{Node, NodeAddress, Service, ServicePort};
 
 use crate::{
+    address::NodeAddressType,
     candidate::{Found, Preferences, Reason},
     error::Error,
     pod::Pod,
@@ -20,40 +21,6 @@ pub struct Backends {
     pub pods: Vec<Pod>,
     /// Why the nodes or the pods may not be read, if so.
     pub unread: Option<Error>,
-}
-
-/// A type of address that a node has (`NodeAddressType` in Kubernetes' API), in the
-/// order in which they are likely to be reached from another cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum NodeAddressType {
-    /// Reached from outside
-    #[value(name = "ExternalIP", alias = "externalip")]
-    ExternalIp,
-    /// A name that resolves to an external IP
-    #[value(name = "ExternalDNS", alias = "externaldns")]
-    ExternalDns,
-    /// Reached within the cluster's network
-    #[value(name = "InternalIP", alias = "internalip")]
-    InternalIp,
-    /// A name that resolves to an internal IP
-    #[value(name = "InternalDNS", alias = "internaldns")]
-    InternalDns,
-    /// What the node calls itself
-    #[value(name = "Hostname", alias = "hostname")]
-    Hostname,
-}
-
-impl NodeAddressType {
-    /// Its name in Kubernetes' API.
-    fn name(self) -> &'static str {
-        match self {
-            Self::ExternalIp => "ExternalIP",
-            Self::ExternalDns => "ExternalDNS",
-            Self::InternalIp => "InternalIP",
-            Self::InternalDns => "InternalDNS",
-            Self::Hostname => "Hostname",
-        }
-    }
 }
 
 /// The node port on every address of every Ready node. A node that runs a ready pod comes first;

@@ -8,10 +8,9 @@ use crate::{
     apply::{ObjectReport, Outcome, Report},
     args::DryRun,
     error::{Error, Result},
-    json,
+    escape, json,
     output::Format,
     plan::{Change, Plan, Step},
-    terminal,
 };
 
 /// Writes objects as kubectl does: YAML documents one after the other, a line for
@@ -182,7 +181,7 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         .iter()
         .map(|row| {
             row.clone()
-                .map(|cell| terminal::printable(&cell).replace('\n', " "))
+                .map(|cell| escape::printable(&cell).replace('\n', " "))
         })
         .collect();
     let mut widths = [0; N];

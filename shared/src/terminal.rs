@@ -11,7 +11,10 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    escape::printable,
+};
 
 /// All progress there is, so that a line of the story can go above it.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(|| MultiProgress::with_draw_target(target()));
@@ -48,23 +51,6 @@ pub fn password(question: &str) -> Result<Zeroizing<String>> {
         io::ErrorKind::Interrupted => Error::interrupted(),
         _ => Error::new("a password is needed, and there is no terminal to ask for it"),
     })
-}
-
-/// What may go to a terminal: every control character but the newline is shown
-/// as an escape instead of being obeyed.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let obeyed = |c: char| c.is_control() && c != '\n';
-    if !text.contains(obeyed) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(
-        text.chars()
-            .flat_map(|c| match obeyed(c) {
-                true => c.escape_default().collect::<Vec<_>>(),
-                false => vec![c],
-            })
-            .collect(),
-    )
 }
 
 /// Progress on stderr, drawn only where stderr is a terminal.
@@ -194,15 +180,4 @@ impl TermLike for Narrower {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is a constant")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shows_control_characters_instead_of_obeying_them() {
-        assert_eq!(printable("plain\nüñí"), "plain\nüñí");
-        assert_eq!(printable("\x1b[2J\r\u{9b}1m"), "\\u{1b}[2J\\r\\u{9b}1m");
-    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{address::Family, address::HostKind, node_port::NodeAddressType};
+use crate::address::{Family, HostKind, NodeAddressType};
 
 /// What is found, best first: addresses as `FIELD ADDRESS`, reasons as they are.
 fn found(service: Value, port: &str, nodes: &[Value], pods: &[Value]) -> Vec<String> {

@@ -28,6 +28,7 @@ use relay_shared::{
     candidate::{self, Candidate, Preferences, Source},
     certificate, chain,
     cluster::ObjectRef,
+    escape,
     gateway_api::{self, Backend},
     jsonpath::Template,
     kubeconfig::Kubeconfig,
@@ -37,7 +38,6 @@ use relay_shared::{
     remotes::RemoteArgs,
     service_address::{self, PortRef},
     soundness::{self, Purpose},
-    terminal,
 };
 use serde_json::Value;
 use time::macros::datetime;
@@ -222,5 +222,5 @@ const CONTEXTS: &str = r#"{
 
 /// Whatever comes from elsewhere may be shown, and must not be obeyed.
 fn assert_is_printable(text: &str) {
-    assert_eq!(terminal::printable(text), text);
+    assert_eq!(escape::printable(text), text);
 }
