@@ -11,18 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay_shared::{address::Address, certificate::Certificate};
+use relay_shared::{address::Address, possession::Possession};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
     client::{
         ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
-        verify_tls13_signature_with_raw_key,
-    },
-    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 use tokio::{net::TcpStream, time};
@@ -181,8 +178,8 @@ async fn connect(places: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failu
 async fn shake_hands(stream: TcpStream, name: &str) -> Result<Handshake, Failure> {
     let server = ServerName::try_from(name.to_owned())
         .map_err(|_| Failure::new(format!("{name:?} is not a name of a server"), "see --server-name"))?;
-    let seen = Arc::new(Seen::new());
-    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+    let seen = Arc::new(Seen::default());
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| Failure::new(e.to_string(), ""))?;
     let mut config = config
@@ -232,26 +229,12 @@ fn not_tls(error: &io::Error, name: &str, asked: bool) -> Failure {
     }
 }
 
-fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
-}
-
-/// Accepts every certificate, and notes it.
-#[derive(Debug)]
+/// Accepts every certificate whose key the server holds, and notes it.
+#[derive(Debug, Default)]
 struct Seen {
-    algorithms: WebPkiSupportedAlgorithms,
+    possession: Possession,
     chain: Mutex<Vec<CertificateDer<'static>>>,
     asked: AtomicBool,
-}
-
-impl Seen {
-    fn new() -> Self {
-        Self {
-            algorithms: provider().signature_verification_algorithms,
-            chain: Mutex::default(),
-            asked: AtomicBool::default(),
-        }
-    }
 }
 
 impl ServerCertVerifier for Seen {
@@ -269,15 +252,13 @@ impl ServerCertVerifier for Seen {
         Ok(ServerCertVerified::assertion())
     }
 
-    // The server has to hold the key of what it shows all the same. Here only the key is
-    // looked at: rustls refuses certificates that Go accepts.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        self.possession.verify_tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -286,14 +267,11 @@ impl ServerCertVerifier for Seen {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let certificate = Certificate::from_der(certificate.to_vec())
-            .map_err(|defect| Error::General(format!("the server's certificate {defect}")))?;
-        let key = SubjectPublicKeyInfoDer::from(certificate.x509().public_key().raw.to_vec());
-        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+        self.possession.verify_tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.possession.schemes()
     }
 }
 

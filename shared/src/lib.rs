@@ -14,7 +14,7 @@
 //! that is allowed and [`apply`] writes it; [`output`] says how to show values,
 //! [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints
 //! it. [`owner`] tells whose an object is; [`soundness`] judges a [`certificate`] and its
-//! [`chain`]: [`findings`].
+//! [`chain`]: [`findings`]; [`possession`] is whether a server holds the key of one.
 
 pub mod about;
 pub mod access;
@@ -43,6 +43,7 @@ pub mod overrides;
 pub mod owner;
 pub mod plan;
 pub mod pod;
+pub mod possession;
 pub mod relay;
 pub mod remotes;
 pub mod render;

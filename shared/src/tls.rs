@@ -18,6 +18,8 @@ use secrecy::ExposeSecret as _;
 use tower::BoxError;
 use zeroize::Zeroizing;
 
+use crate::possession::Possession;
+
 /// Speaks TLS over another connector's streams, where the URL is of HTTPS.
 ///
 /// # Errors
@@ -39,7 +41,7 @@ fn client_config(config: &Config) -> Result<ClientConfig, BoxError> {
     let builder = match &config.root_cert {
         _ if config.accept_invalid_certs => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone)),
+            .with_custom_certificate_verifier(Arc::new(Anyone::default())),
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
             for authority in authorities {
@@ -100,9 +102,10 @@ fn install_crypto_provider() {
     }
 }
 
-/// Takes a server for whoever it says it is: `insecure-skip-tls-verify`.
-#[derive(Debug)]
-struct Anyone;
+/// Takes a server for whoever it says it is: `insecure-skip-tls-verify`. It has to hold
+/// the key of the certificate that it shows all the same, as it has to for kubectl.
+#[derive(Debug, Default)]
+struct Anyone(Possession);
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -118,24 +121,23 @@ impl ServerCertVerifier for Anyone {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.0.verify_tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.0.verify_tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = aws_lc_rs::default_provider();
-        provider.signature_verification_algorithms.supported_schemes()
+        self.0.schemes()
     }
 }
