@@ -13,7 +13,7 @@ use std::{
 
 use relay_shared::{address::Address, possession::Possession};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
     client::{
         ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -22,8 +22,11 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
-use tokio::{net::TcpStream, time};
-use tokio_rustls::TlsConnector;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time,
+};
 
 /// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -175,7 +178,7 @@ async fn connect(places: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failu
     })
 }
 
-async fn shake_hands(stream: TcpStream, name: &str) -> Result<Handshake, Failure> {
+async fn shake_hands(mut stream: TcpStream, name: &str) -> Result<Handshake, Failure> {
     let server = ServerName::try_from(name.to_owned())
         .map_err(|_| Failure::new(format!("{name:?} is not a name of a server"), "see --server-name"))?;
     let seen = Arc::new(Seen::default());
@@ -187,25 +190,74 @@ async fn shake_hands(stream: TcpStream, name: &str) -> Result<Handshake, Failure
         .with_custom_certificate_verifier(seen.clone())
         .with_client_cert_resolver(seen.clone());
     config.alpn_protocols = vec![H2.to_vec()];
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(server, stream)
-        .await
-        .map_err(|e| not_tls(&e, name, seen.asked.load(Ordering::Relaxed)))?;
-    let (_, connection) = stream.get_ref();
+    let mut connection =
+        ClientConnection::new(Arc::new(config), server).map_err(|e| Failure::new(e.to_string(), ""))?;
+    let ended = exchange(&mut connection, &mut stream).await;
+    let version = connection.protocol_version();
     let chain = seen.chain.lock().unwrap_or_else(PoisonError::into_inner);
+    let asks_for_client = seen.asked.load(Ordering::Relaxed);
+    if let Err(error) = ended {
+        // With TLS 1.2 a server that demands a client certificate ends the handshake. It has
+        // shown its own by then, and signed for it: rustls checks that before it answers.
+        let was_seen = version == Some(ProtocolVersion::TLSv1_2) && !chain.is_empty();
+        if !(was_seen && asks_for_client && is_theirs(&error)) {
+            return Err(not_tls(&error, name));
+        }
+    }
     Ok(Handshake {
-        version: match connection.protocol_version() {
+        version: match version {
             Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
             _ => "TLS 1.2",
         },
         alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
         chain: chain.clone(),
-        asks_for_client: seen.asked.load(Ordering::Relaxed),
+        asks_for_client,
     })
 }
 
+/// Carries a handshake to its end, or to where either side ends it: what was seen by then
+/// stays in the connection.
+async fn exchange(connection: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        send(connection, stream).await?;
+        if !connection.is_handshaking() {
+            return Ok(());
+        }
+        let mut unread = match stream.read(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => &buffer[..count],
+        };
+        while !unread.is_empty() {
+            connection.read_tls(&mut unread)?;
+            if let Err(error) = connection.process_new_packets() {
+                // The server is to know why, too.
+                let _ = send(connection, stream).await;
+                return Err(io::Error::other(error));
+            }
+        }
+    }
+}
+
+/// Sends what is to be sent by now.
+async fn send(connection: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
+    let mut flight = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut flight)?;
+    }
+    stream.write_all(&flight).await
+}
+
+/// Whether the other side has ended a handshake.
+fn is_theirs(error: &io::Error) -> bool {
+    match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+        Some(error) => matches!(error, Error::AlertReceived(_)),
+        None => true,
+    }
+}
+
 /// Why there was no handshake, in words about the server.
-fn not_tls(error: &io::Error, name: &str, asked: bool) -> Failure {
+fn not_tls(error: &io::Error, name: &str) -> Failure {
     let routed = format!(
         "a gateway does so where nothing passes TLS through for {name}: see `kubectl relay-ingress lint`, \
          or --server-name for another name"
@@ -218,10 +270,6 @@ fn not_tls(error: &io::Error, name: &str, asked: bool) -> Failure {
         Some(Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => Failure::new(
             "it does not speak HTTP/2 (ALPN h2), so it is no gRPC server",
             "something else than the relay server answers there: see --port-name and --ingress-port-name",
-        ),
-        Some(Error::AlertReceived(alert)) if asked => Failure::new(
-            format!("it ends the handshake for want of a client certificate: {alert:?}"),
-            "only with TLS 1.3 can a server be checked without a client certificate that it takes",
         ),
         Some(Error::AlertReceived(alert)) => Failure::new(format!("it refuses {name}: {alert:?}"), routed),
         Some(other) => Failure::new(other.to_string(), "see what serves there"),

@@ -373,17 +373,23 @@ fn what_no_relay_server_does_is_told() {
         "it does not choose HTTP/2",
     );
     drop(server);
-    // TLS 1.2 is enough where no client certificate is demanded at once.
-    let server = OpenSsl::serve(&site, &directory, &["-alpn", "h2", "-verify", "1", "-tls1_2"]);
-    site.check(&[]).success().prints("   TLS 1.2 as\n");
-    drop(server);
-    let _server = OpenSsl::serve(&site, &directory, &["-alpn", "h2", "-Verify", "1", "-tls1_2"]);
+    // TLS 1.2 is enough, also where a client without a certificate is turned away.
+    for verify in ["-verify", "-Verify"] {
+        let _server = OpenSsl::serve(&site, &directory, &["-alpn", "h2", verify, "1", "-tls1_2"]);
+        site.check(&[])
+            .success()
+            .prints("   TLS 1.2 as\n")
+            .prints("   HTTP/2\n")
+            .prints("   it asks for a client certificate\n");
+    }
+    // And what it shows is judged.
+    let _server = OpenSsl::serve(&site, &directory, &["-Verify", "1", "-tls1_2"]);
     ends(
         &site.check(&json),
         3,
-        "tls",
+        "alpn",
         "failed",
-        "it ends the handshake for want of a client certificate",
+        "it does not choose HTTP/2",
     );
 }
 

@@ -38,6 +38,17 @@ impl RelayServer {
         Self::start_at("127.0.0.1:0", shell, tls, client_ca)
     }
 
+    /// The same with nothing newer than TLS 1.2, where a server ends the handshake of a
+    /// client without a certificate.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses the files.
+    #[track_caller]
+    pub fn start_tls12(shell: &Shell, tls: &Path, client_ca: Option<&Path>) -> Self {
+        Self::start_with(&["--tls12"], shell, tls, client_ca)
+    }
+
     /// The same at an address of the caller's.
     ///
     /// # Panics
@@ -45,9 +56,14 @@ impl RelayServer {
     /// If the server refuses the files or the address.
     #[track_caller]
     pub fn start_at(address: &str, shell: &Shell, tls: &Path, client_ca: Option<&Path>) -> Self {
+        Self::start_with(&["--addr", address], shell, tls, client_ca)
+    }
+
+    #[track_caller]
+    fn start_with(flags: &[&str], shell: &Shell, tls: &Path, client_ca: Option<&Path>) -> Self {
         let relay = Tool::Relay.path().unwrap_or_else(|err| panic!("{err}"));
         let mut command = shell.command(&relay.to_string_lossy());
-        command.args(["serve", "--addr", address, "--tls"]).arg(tls);
+        command.arg("serve").args(flags).arg("--tls").arg(tls);
         if let Some(roots) = client_ca {
             command.arg("--client-ca").arg(roots);
         }

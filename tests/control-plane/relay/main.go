@@ -34,7 +34,7 @@ import (
 const usage = `usage:
   relay verify --ca FILE --cert FILE --name NAME [--usage server|client]
   relay issue --ca-cert FILE --ca-key FILE --root FILE --cluster NAME --out DIR
-  relay serve --tls DIR [--addr ADDR] [--client-ca FILE]
+  relay serve --tls DIR [--addr ADDR] [--client-ca FILE] [--tls12]
   relay dial --tls DIR --addr ADDR --authority NAME [--timeout DURATION]`
 
 func main() {
@@ -168,6 +168,7 @@ func serve(args []string) error {
 	dir := flags.String("tls", "", "directory with tls.crt, tls.key and ca.crt")
 	addr := flags.String("addr", "127.0.0.1:0", "address to listen on")
 	clientCA := flags.String("client-ca", "", "roots of the clients, instead of ca.crt")
+	tls12 := flags.Bool("tls12", false, "speak nothing newer than TLS 1.2")
 	flags.Parse(args)
 
 	config, err := readTLS(*dir)
@@ -176,6 +177,9 @@ func serve(args []string) error {
 	}
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	config.ClientCAs = config.RootCAs
+	if *tls12 {
+		config.MaxVersion = tls.VersionTLS12
+	}
 	if *clientCA != "" {
 		if config.ClientCAs, err = readPool(*clientCA); err != nil {
 			return err

@@ -1,10 +1,13 @@
 //! Whether `--check` and the agents, which are written in Go, agree about a server.
 
+use std::path::Path;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber, date_time_ymd,
 };
 use relay_tests::{
+    Shell,
     authority::{Authority, Identity},
     relay::RelayServer,
 };
@@ -33,6 +36,18 @@ impl Panel {
     /// ok.
     #[track_caller]
     fn judge(&self, server: &Identity, root: &str, accepted: bool, of_note: &[&str]) {
+        self.judge_at(RelayServer::start, server, root, accepted, of_note);
+    }
+
+    #[track_caller]
+    fn judge_at(
+        &self,
+        start: fn(&Shell, &Path, Option<&Path>) -> RelayServer,
+        server: &Identity,
+        root: &str,
+        accepted: bool,
+        of_note: &[&str],
+    ) {
         let shell = &self.site.shell;
         for (directory, identity) in [("judged", server), ("agent", &self.agent)] {
             shell.write(&format!("{directory}/tls.crt"), &identity.certificate_pem);
@@ -40,7 +55,7 @@ impl Panel {
             shell.write(&format!("{directory}/ca.crt"), root);
         }
         let home = shell.home();
-        let running = RelayServer::start(shell, &home.join("judged"), Some(&home.join("agents.pem")));
+        let running = start(shell, &home.join("judged"), Some(&home.join("agents.pem")));
         let host = self.site.host();
         let dial = [
             "dial",
@@ -244,6 +259,34 @@ fn go_and_check_agree_about_the_way_to_the_root() {
         key_pem: own.key_pem(),
     };
     check(&itself, &own, true, &["cert warning"]);
+}
+
+/// Go's server ends the handshake of a client without a certificate here, and no agent's.
+#[test]
+fn go_and_check_agree_about_servers_that_speak_tls_1_2_at_most() {
+    let panel = Panel::new();
+    let root = &panel.site.root;
+    let host = panel.site.host();
+    let check = |server: &Identity, root: &Authority, accepted: bool, of_note: &[&str]| {
+        panel.judge_at(
+            RelayServer::start_tls12,
+            server,
+            &root.ca_pem(),
+            accepted,
+            of_note,
+        );
+    };
+    check(&root.server(&[&host]), root, true, &[]);
+    let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("can be made");
+    check(&root.server_with(&[&host], &rsa, |_| {}), root, true, &[]);
+    let wildcard = format!("*.{}", panel.site.namespace);
+    check(&root.server(&[&wildcard]), root, true, &["name warning"]);
+    check(&root.server(&["other.mesh"]), root, false, &["name failed"]);
+    check(&root.expired_server(&[&host]), root, false, &["expiry failed"]);
+    let foreign = Authority::new("foreign");
+    check(&root.server(&[&host]), &foreign, false, &["trust failed"]);
+    let ca = root.intermediate("ca", |_| {});
+    check(&with(&ca.server(&[&host]), &[&ca]), root, true, &[]);
 }
 
 fn names(host: &str) -> Vec<rcgen::SanType> {
