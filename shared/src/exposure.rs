@@ -100,17 +100,26 @@ impl Observation {
         if let Some(found) = candidate::choose(&self.candidates) {
             return Ok(found);
         }
-        let mut causes: Vec<_> = self.candidates.iter().filter_map(Candidate::error).collect();
-        causes.extend(self.notes.iter().filter_map(|note| note.obstacle.clone()));
-        let is_unknown = causes.iter().all(Error::is_forbidden);
+        let mut causes: Vec<_> = self.obstacles().collect();
         Err(match causes.len() {
             1 => causes.remove(0),
-            _ if is_unknown => {
+            _ if self.is_refused() => {
                 Error::new("nothing that may expose the relay server can be read").causes(causes)
             }
             _ => Error::new("the relay server has no address yet").causes(causes),
         }
         .context(context))
+    }
+
+    /// What keeps everything that was looked at from having an address.
+    fn obstacles(&self) -> impl Iterator<Item = Error> {
+        let candidates = self.candidates.iter().filter_map(Candidate::error);
+        candidates.chain(self.notes.iter().filter_map(|note| note.obstacle.clone()))
+    }
+
+    /// Whether nothing may be read that may have an address.
+    fn is_refused(&self) -> bool {
+        self.obstacles().all(|obstacle| obstacle.is_forbidden())
     }
 
     pub(crate) fn extend(&mut self, mut candidates: Vec<Candidate>) {
@@ -173,10 +182,11 @@ pub async fn observe(cluster: &Cluster, lookup: &Lookup) -> Result<Observation> 
 
 /// Looks again after every change of what was looked at, until there is an address or
 /// the time is up, and then once more; what was found last is the result either way.
-/// Meanwhile the story is why there is none.
+/// Meanwhile the story is why there is none. What may be read and not watched is looked
+/// at again from time to time, and where nothing may be read there is nothing to wait for.
 ///
 /// # Errors
-/// As [`observe`] the first and the last time, and if nothing may be watched.
+/// As [`observe`] the first and the last time.
 pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result<Observation> {
     let deadline = tokio::time::Instant::from_std(Instant::now() + limit);
     let mut watches = Watches::default();
@@ -201,16 +211,21 @@ pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result
         let Err(error) = observation.address(cluster.context()) else {
             return Ok(observation);
         };
+        if told.is_empty() && observation.is_refused() {
+            return Ok(observation);
+        }
         let reason = waiting_for(&observation).unwrap_or_else(|| error.message().to_owned());
         if reason != told {
             progress.says(format!("waiting: {reason}"));
             told = reason;
         }
-        watches.add(reading);
-        match tokio::time::timeout_at(deadline, watches.changed()).await {
-            Ok(changed) => changed?,
-            // A watch that broke silently may have missed something.
-            Err(_) => return observe(cluster, lookup).await,
+        let change = async {
+            watches.add(reading).await;
+            watches.changed().await;
+        };
+        // A watch that broke silently may have missed something.
+        if tokio::time::timeout_at(deadline, change).await.is_err() {
+            return observe(cluster, lookup).await;
         }
     }
 }

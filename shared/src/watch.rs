@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::HashSet, rc::Rc, time::Duration};
 
 use futures::{
     FutureExt as _, StreamExt as _,
+    future::join_all,
     stream::{self, LocalBoxStream, SelectAll},
 };
 use k8s_openapi::{
@@ -36,6 +37,10 @@ const ENDS: Duration = Duration::from_secs(30);
 /// again.
 const TOGETHER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long to wait at most before a watch that was refused is tried again, as client-go
+/// does: it begins with [`AGAIN`], and doubles.
+const SELDOM: Duration = Duration::from_secs(30);
 
 /// How long after its definition has changed a kind is served, at most.
 const SERVED: Duration = Duration::from_secs(1);
@@ -132,54 +137,40 @@ impl<'c> Reading<'c> {
 pub struct Watches<'c> {
     watched: Vec<Watched>,
     complaints: Complaints,
-    changes: SelectAll<LocalBoxStream<'c, Result<Duration>>>,
+    changes: SelectAll<LocalBoxStream<'c, Duration>>,
 }
 
 impl<'c> Watches<'c> {
     /// Watches what was read, too, from now on: what is there already counts as a
-    /// change once more, as it may have come between reading and watching.
-    pub fn add(&mut self, reading: Reading<'c>) {
-        for watched in reading.read.into_inner() {
-            if !self.watched.contains(&watched) {
-                let changes = changes(reading.cluster, watched.clone(), self.complaints.clone());
-                self.changes.push(changes.boxed_local());
-                self.watched.push(watched);
+    /// change once more, as it may have come between reading and watching. What may not
+    /// be watched is told of in the order in which it was read.
+    pub async fn add(&mut self, reading: Reading<'c>) {
+        let new = reading.read.into_inner().into_iter();
+        let new: Vec<_> = new.filter(|read| !self.watched.contains(read)).collect();
+        let mut watches: Vec<_> = new
+            .iter()
+            .map(|watched| Watch::new(reading.cluster, watched.clone(), self.complaints.clone()))
+            .collect();
+        let opened = join_all(watches.iter_mut().map(Watch::open)).await;
+        for (mut watch, opened) in watches.into_iter().zip(opened) {
+            if let Err(error) = opened {
+                watch.complain(&error);
             }
+            self.changes.push(watch.changes().boxed_local());
         }
+        self.watched.extend(new);
     }
 
-    /// Ends when something changes.
-    ///
-    /// # Errors
-    /// If nothing may be watched.
-    pub async fn changed(&mut self) -> Result<()> {
-        let mut refused = None;
-        let settles = loop {
-            match self.changes.next().await {
-                Some(Ok(settles)) => break settles,
-                Some(Err(error)) => {
-                    tell(&error);
-                    refused = Some(error);
-                }
-                None => {
-                    let error = refused.unwrap_or_else(|| Error::new("nothing is left to watch"));
-                    return Err(error.hint("without the right to watch, run the command again later"));
-                }
-            }
+    /// Ends when something changes, or may have: what may not be watched is to be looked
+    /// at again from time to time.
+    pub async fn changed(&mut self) {
+        let Some(settles) = self.changes.next().await else {
+            return std::future::pending().await;
         };
         // One change seldom comes alone.
         tokio::time::sleep(settles).await;
-        while let Some(Some(change)) = self.changes.next().now_or_never() {
-            if let Err(error) = change {
-                tell(&error);
-            }
-        }
-        Ok(())
+        while let Some(Some(_)) = self.changes.next().now_or_never() {}
     }
-}
-
-fn tell(refused: &Error) {
-    terminal::story(&format!("not watched: {}", refused.message()));
 }
 
 /// Why watches cannot be opened, each said once until one can: a server that is away is
@@ -213,76 +204,102 @@ struct Version {
 }
 
 /// A watch that goes on where the one before has ended.
-#[derive(Default)]
 struct Watch<'c> {
+    cluster: &'c Cluster,
+    watched: Watched,
+    complaints: Complaints,
     /// What was seen last, as the server counts; empty before the first event.
     version: String,
     /// What comes, and when it is to have ended.
     open: Option<(LocalBoxStream<'c, Result<WatchEvent<Versioned>>>, Instant)>,
+    /// How long to wait until it is tried again; zero unless it was refused.
+    refused: Duration,
 }
 
-/// Yields how long each change takes to settle, for as long as it may be watched: where
-/// a watch ends, the next one goes on.
-fn changes(
-    cluster: &Cluster,
-    watched: Watched,
-    complaints: Complaints,
-) -> impl stream::Stream<Item = Result<Duration>> {
-    let params = WatchParams {
-        field_selector: Some(watched.fields).filter(|fields| !fields.is_empty()),
-        label_selector: Some(watched.labels).filter(|labels| !labels.is_empty()),
-        timeout: Some(LASTS),
-        bookmarks: true,
-        send_initial_events: false,
-    };
-    let start = Watch::default();
-    stream::unfold(Some(start), move |watch| {
-        let (params, path, settles) = (params.clone(), watched.path.clone(), watched.settles);
-        let complaints = complaints.clone();
-        async move {
-            let mut watch: Watch<'_> = watch?;
-            loop {
-                let (events, end) = match &mut watch.open {
-                    Some(open) => open,
-                    None => match cluster.events(&path, &params, &watch.version).await {
-                        Ok(events) => {
-                            complaints.forget();
-                            watch.open.insert((events.boxed_local(), Instant::now() + ENDS))
-                        }
-                        Err(error) if error.is_forbidden() => return Some((Err(error), None)),
-                        Err(error) => {
-                            complaints.tell(&error);
-                            // What it does not like may be the version.
-                            watch = Watch::default();
-                            tokio::time::sleep(AGAIN).await;
-                            continue;
-                        }
-                    },
-                };
-                match timeout_at(*end, events.next()).await {
-                    Ok(Some(Ok(WatchEvent::Bookmark(bookmark)))) => {
-                        watch.version = bookmark.metadata.resource_version;
-                    }
-                    Ok(Some(Ok(
-                        WatchEvent::Added(object)
-                        | WatchEvent::Modified(object)
-                        | WatchEvent::Deleted(object),
-                    ))) => {
-                        watch.version = object.metadata.resource_version;
-                        return Some((Ok(settles), Some(watch)));
-                    }
-                    // Too long ago for the server to remember (410), or a connection that
-                    // broke or says nothing that ends: begin with what there is.
-                    Ok(Some(Err(_) | Ok(WatchEvent::Error(_)))) | Err(_) => {
-                        watch = Watch::default();
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                    Ok(None) => {
-                        watch.open = None;
-                        tokio::time::sleep(AGAIN).await;
+impl<'c> Watch<'c> {
+    fn new(cluster: &'c Cluster, watched: Watched, complaints: Complaints) -> Self {
+        Self {
+            cluster,
+            watched,
+            complaints,
+            version: String::new(),
+            open: None,
+            refused: Duration::ZERO,
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let Watched {
+            path, fields, labels, ..
+        } = &self.watched;
+        let selector = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let params = WatchParams {
+            field_selector: selector(fields),
+            label_selector: selector(labels),
+            timeout: Some(LASTS),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let events = self.cluster.events(path, &params, &self.version).await?;
+        self.complaints.forget();
+        self.refused = Duration::ZERO;
+        self.open = Some((events.boxed_local(), Instant::now() + ENDS));
+        Ok(())
+    }
+
+    /// Tells why it could not be opened, and when it is tried again.
+    fn complain(&mut self, error: &Error) {
+        // What the server does not like may be the version.
+        self.version.clear();
+        if !error.is_forbidden() {
+            return self.complaints.tell(error);
+        }
+        if self.refused.is_zero() {
+            terminal::story(&format!("looking again from time to time: {}", error.message()));
+        }
+        self.refused = (self.refused * 2).clamp(AGAIN, SELDOM);
+    }
+
+    /// Yields how long each change takes to settle: where a watch ends, the next one goes
+    /// on. Where none is allowed, each time that it was tried counts as a change: the right
+    /// may come, and what there is may be read without it.
+    fn changes(self) -> impl stream::Stream<Item = Duration> {
+        stream::unfold(self, async |mut watch| {
+            watch.change().await;
+            Some((watch.watched.settles, watch))
+        })
+    }
+
+    async fn change(&mut self) {
+        loop {
+            let Some((events, end)) = &mut self.open else {
+                tokio::time::sleep(self.refused.max(AGAIN)).await;
+                if let Err(error) = self.open().await {
+                    self.complain(&error);
+                    if error.is_forbidden() {
+                        return;
                     }
                 }
+                continue;
+            };
+            match timeout_at(*end, events.next()).await {
+                Ok(Some(Ok(WatchEvent::Bookmark(bookmark)))) => {
+                    self.version = bookmark.metadata.resource_version;
+                }
+                Ok(Some(Ok(
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
+                ))) => {
+                    self.version = object.metadata.resource_version;
+                    return;
+                }
+                // Too long ago for the server to remember (410), or a connection that
+                // broke or says nothing that ends: begin with what there is.
+                Ok(Some(Err(_) | Ok(WatchEvent::Error(_)))) | Err(_) => {
+                    self.version.clear();
+                    self.open = None;
+                }
+                Ok(None) => self.open = None,
             }
         }
-    })
+    }
 }

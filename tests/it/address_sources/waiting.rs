@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use relay_tests::fixtures;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Cluster, entrance, gateway, installed, tls_route};
 
@@ -36,16 +36,6 @@ fn waiting_ends_with_the_address_or_the_reason() {
         terminal.stdout.contains(&format!(" waiting: {pending}")),
         "{terminal}"
     );
-
-    // Who may read and not watch is told so at once.
-    fixtures::grant(&cluster.shell, "alone", "gloo-mesh", "dev", "get", "services");
-    let refused = cluster.address(&["--context", "dev", "--via", "service", "--wait=1m"]);
-    refused
-        .exits(1)
-        .complains("Error from server (Forbidden): services \"")
-        .complains("not watched: services \"enterprise-networking\" is forbidden: User \"dev\" cannot watch")
-        .complains("hint: without the right to watch, run the command again later");
-    assert!(refused.duration.as_secs() < 30, "{refused}");
 
     thread::scope(|scope| {
         let waiting = scope.spawn(|| cluster.address(&["--wait", "-v", "6"]));
@@ -102,19 +92,6 @@ fn waiting_notices_kinds_that_are_installed_meanwhile() {
         assert_eq!(waited.stdout, "203.0.113.2:443\n", "{waited}");
     });
 
-    // Who may not watch definitions is told so, and waits for what else there may be.
-    fixtures::grant(
-        &cluster.shell,
-        "alone",
-        "gloo-mesh",
-        "dev",
-        "get,watch",
-        "services",
-    );
-    let blind = cluster.address(&["--context", "dev", "--via", "gateway-api", "--wait=1s"]);
-    blind
-        .exits(1)
-        .complains("not watched: customresourcedefinitions.apiextensions.k8s.io \"gateways.gateway.networking.k8s.io\" is forbidden: User \"dev\" cannot watch");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| wait(&["--via", "gateway-api"]));
         thread::sleep(Duration::from_secs(2));
@@ -124,5 +101,75 @@ fn waiting_notices_kinds_that_are_installed_meanwhile() {
         let waited = waiting.join().expect("it ends");
         waited.success();
         assert_eq!(waited.stdout, "203.0.113.4:8443\n", "{waited}");
+    });
+}
+
+#[test]
+fn who_may_not_watch_looks_again_from_time_to_time() {
+    let cluster = Cluster::start();
+    let shell = &cluster.shell;
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    let balance = |status: &Value| {
+        shell.patch_status("alone", "service/enterprise-networking", "gloo-mesh", status);
+    };
+    let exposed = || balance(&fixtures::load_balancer(&["203.0.113.10"]));
+    let wait = |flags: &[&str]| cluster.address(&[&["--context", "dev"], flags].concat());
+
+    // Without the right to read there is nothing to wait for.
+    let refused = wait(&["--wait=1m"]);
+    refused
+        .exits(1)
+        .complains("error: nothing that may expose the relay server can be read\n");
+    assert!(refused.duration < Duration::from_secs(30), "{refused}");
+
+    // What may not be watched is said once, in the order in which it was looked at, and
+    // what can be read is read again.
+    fixtures::grant(shell, "alone", "gloo-mesh", "dev", "get", "services");
+    let waited = wait(&["--wait=8s"]);
+    waited
+        .exits(1)
+        .complains("error: the relay server has no address yet\n");
+    assert!(waited.duration >= Duration::from_secs(8), "{waited}");
+    let lines = waited.stderr.lines();
+    let refusals = lines.filter_map(|line| line.strip_prefix("looking again from time to time: "));
+    let refused: Vec<_> = refusals
+        .filter_map(|refusal| refusal.split_once(" is forbidden: User \"dev\" cannot watch"))
+        .collect();
+    let refused: Vec<_> = refused.iter().map(|(object, _)| *object).collect();
+    let definition = "customresourcedefinitions.apiextensions.k8s.io";
+    assert_eq!(
+        refused,
+        [
+            "services \"enterprise-networking\"",
+            "services \"gloo-mesh-mgmt-server\"",
+            &format!("{definition} \"gateways.networking.istio.io\""),
+            "services \"istio-ingressgateway\"",
+            &format!("{definition} \"gateways.gateway.networking.k8s.io\""),
+            &format!("{definition} \"tlsroutes.gateway.networking.k8s.io\""),
+        ],
+        "{waited}"
+    );
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "service", "--wait=1m"]));
+        thread::sleep(Duration::from_secs(2));
+        exposed();
+        let waited = waiting.join().expect("it ends");
+        assert_eq!(waited.success().stdout, "203.0.113.10:9900\n", "{waited}");
+    });
+
+    // The right to watch may come later.
+    balance(&json!({ "loadBalancer": null }));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&["--via", "service", "--wait=1m", "-v6"]));
+        thread::sleep(Duration::from_secs(2));
+        fixtures::grant(shell, "alone", "gloo-mesh", "dev", "watch", "services");
+        // It is tried again after 1, 3, 7 and 15 s.
+        thread::sleep(Duration::from_secs(8));
+        exposed();
+        let waited = waiting.join().expect("it ends");
+        assert_eq!(waited.success().stdout, "203.0.113.10:9900\n", "{waited}");
+        let watches = waited.stderr.lines().filter(|line| line.contains("watch=true"));
+        assert!(watches.clone().any(|line| line.contains(" 200 OK ")), "{waited}");
+        assert!(waited.duration < Duration::from_secs(14), "{waited}");
     });
 }
