@@ -1,4 +1,4 @@
-//! The workflows, judged by actionlint.
+//! The workflows, judged by actionlint, and what they are made of.
 
 use std::{fs, process::Command};
 
@@ -31,5 +31,24 @@ fn workflows_are_sound() {
         assert!(passes, "{complaints}");
         let (passes, complaints) = check(&content.replacen("runs-on:", "run-on:", 1), name);
         assert!(!passes && complaints.contains("run-on"), "{complaints}");
+        for line in content.lines().filter(|line| line.contains("uses: ")) {
+            assert!(is_pinned(line), "by a name that may move: {line}");
+        }
+    }
+}
+
+/// Whether an action is named by a commit, with its tag for those who read.
+fn is_pinned(line: &str) -> bool {
+    let version = line.split_once('@').and_then(|(_, rest)| rest.split_once(" # v"));
+    version
+        .is_some_and(|(commit, _)| commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[test]
+fn a_tag_or_a_branch_pins_nothing() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    assert!(is_pinned(&format!("- uses: a/b@{commit} # v1.2.3")));
+    for version in ["v1", "main # v1.2.3", &commit[1..], commit] {
+        assert!(!is_pinned(&format!("- uses: a/b@{version}")), "{version}");
     }
 }

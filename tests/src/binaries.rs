@@ -3,8 +3,9 @@
 //! The control plane, the [stand-in for the relay](crate::relay), Istio and krew are
 //! Go programs, pinned by the `go.mod` in a folder of `tests` and built once, into the
 //! folder of that name in `target`; `KUBEBUILDER_ASSETS` names a directory to take
-//! the control plane from instead. Envoy comes as a Python wheel. The plugins are
-//! built by cargo, unless `RELAY_BIN_DIR` names a directory that holds them.
+//! the control plane from instead, and kubectl if it is there. Envoy comes as a Python
+//! wheel. The plugins are built by cargo, unless `RELAY_BIN_DIR` names a directory that
+//! holds those of the same commit.
 
 use std::{
     env,
@@ -97,9 +98,11 @@ impl Tool {
         let is_asset = matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl);
         if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS").filter(|_| is_asset) {
             let path = Path::new(&assets).join(self.name());
-            return match path.is_file() {
-                true => Ok(path),
-                false => Err(format!(
+            return match (path.is_file(), self) {
+                (true, _) => Ok(path),
+                // Servers of another version, beside the kubectl that is ours.
+                (false, Self::Kubectl) => self.build(),
+                (false, _) => Err(format!(
                     "KUBEBUILDER_ASSETS is set, but `{}` does not exist",
                     path.display()
                 )),
@@ -340,7 +343,7 @@ fn install_python() -> Result<PathBuf, String> {
 }
 
 /// The directory that holds the three plugins: `RELAY_BIN_DIR`, or what cargo
-/// builds.
+/// builds. Tests hold them to this commit's sources, and to its hash in `version`.
 ///
 /// # Errors
 ///
