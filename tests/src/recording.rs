@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Columns of the terminal: as many as the longest command that is shown.
+/// Columns of the picture: as many as the longest command that is shown.
 pub const COLUMNS: usize = 92;
 
 // Pixels. The width of a character is said to the reader's font, whatever it is.
@@ -31,7 +31,7 @@ pub enum Kind {
     Failure,
 }
 
-/// Draws lines in order, wrapped as a terminal wraps them.
+/// Draws lines in order, long ones in rows that end between words.
 pub fn svg(lines: &[(Kind, String)]) -> String {
     let rows: Vec<_> = lines
         .iter()
@@ -69,28 +69,61 @@ pub fn svg(lines: &[(Kind, String)]) -> String {
     svg + "</svg>\n"
 }
 
+/// The rows of a line, all as far from the margin as the first; only a word that is
+/// longer than a row is broken.
 fn wrapped(line: &str) -> Vec<String> {
-    let characters: Vec<_> = line.chars().collect();
-    match characters.is_empty() {
-        true => vec![String::new()],
-        false => characters
-            .chunks(COLUMNS)
-            .map(|row| row.iter().collect::<String>().trim_end().to_owned())
-            .collect(),
+    let mut rest: Vec<_> = line.chars().collect();
+    let indent = rest.iter().take(COLUMNS / 2).take_while(|c| **c == ' ').count();
+    let mut rows = Vec::new();
+    while rest.len() > COLUMNS {
+        let space = rest[..=COLUMNS].iter().rposition(|c| *c == ' ');
+        let end = space.filter(|space| *space > indent).unwrap_or(COLUMNS);
+        let next = rest[end..].iter().skip_while(|c| **c == ' ');
+        let next = [' '].iter().cycle().take(indent).chain(next).copied().collect();
+        rest.truncate(end);
+        rows.push(rest);
+        rest = next;
     }
+    rows.push(rest);
+    let rows = rows.into_iter().map(|row| row.into_iter().collect::<String>());
+    rows.map(|row| row.trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_wrapped(line: &str, want: &[&str]) {
+        let rows = wrapped(line);
+        assert_eq!(rows, want);
+        assert!(rows.iter().all(|row| row.chars().count() <= COLUMNS));
+    }
+
     #[test]
-    fn long_lines_wrap_as_in_a_terminal_and_text_stays_text() {
-        assert_eq!(wrapped(""), [""]);
-        assert_eq!(
-            wrapped(&"x".repeat(COLUMNS + 1)),
-            ["x".repeat(COLUMNS), "x".to_owned()]
+    fn long_lines_end_between_words() {
+        let full = "x".repeat(COLUMNS);
+        let less = "x".repeat(COLUMNS - 3);
+        check_wrapped("", &[""]);
+        check_wrapped(&full, &[&full]);
+        check_wrapped(&format!("{full} y"), &[&full, "y"]);
+        check_wrapped(&format!("{less} yyy  z"), &[&less, "yyy  z"]);
+        check_wrapped(&format!("{full}yyy z"), &[&full, "yyy z"]);
+        // An indented line stays one, whatever its first word is like.
+        let less = &less[2..];
+        check_wrapped(
+            &format!("  {less} é  yyy z"),
+            &[&format!("  {less} é"), "  yyy z"],
         );
+        check_wrapped(&format!("  {full}"), &[&format!("  {}", &full[2..]), "  xx"]);
+        check_wrapped(
+            &format!("{} x", " ".repeat(COLUMNS)),
+            &["", &format!("{}x", " ".repeat(COLUMNS / 2))],
+        );
+    }
+
+    #[test]
+    fn text_stays_text() {
         let svg = svg(&[(Kind::Output, "a <b> & c".to_owned())]);
         assert!(svg.contains(">a &lt;b&gt; &amp; c</text>"), "{svg}");
         assert!(svg.contains("viewBox=\"0 0 808.8 55\""), "{svg}");
