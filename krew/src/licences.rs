@@ -9,10 +9,13 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::workspace::{cargo, output};
+use crate::workspace::{cargo, output, root};
 
 /// What the names of the files begin with, in lower case.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "copyright", "notice"];
+
+/// The licence whose text needs no name of an owner, so that ours is everybody's.
+const APACHE: &str = "Apache-2.0";
 
 const RULE: &str = "================================================================================";
 
@@ -32,6 +35,13 @@ impl Package {
     fn label(&self) -> String {
         format!("{} {}", self.name, self.version)
     }
+
+    /// Whether it may be taken under Apache-2.0 alone.
+    fn is_under_apache(&self) -> bool {
+        // Before SPDX expressions, cargo had a slash for `OR`.
+        let choices = self.license.as_deref().unwrap_or_default().replace('/', " OR ");
+        choices.split(" OR ").any(|choice| choice.trim() == APACHE)
+    }
 }
 
 /// All packages that any platform or option of ours needs.
@@ -47,9 +57,14 @@ pub(crate) fn packages() -> Result<Vec<Package>, String> {
 }
 
 /// One text: which packages a program holds, each with its licence, and then each
-/// text once, under the packages it came with.
+/// text once, under the packages it came with. A package that came without any is under
+/// the text of the licence that it declares.
 ///
 /// `used` are packages, as `NAME VERSION`.
+///
+/// # Errors
+///
+/// Names a package for which there is no text.
 pub(crate) fn collect(packages: &[Package], used: &BTreeSet<String>) -> Result<String, String> {
     let mut list = String::new();
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -59,13 +74,17 @@ pub(crate) fn collect(packages: &[Package], used: &BTreeSet<String>) -> Result<S
     for package in others {
         let label = package.label();
         let licence = package.license.as_deref().unwrap_or("see below");
-        let found = read(&package.manifest_path)
+        let mut found = read(&package.manifest_path)
             .map_err(|err| format!("failed to read the licences of {label}: {err}"))?;
-        let remark = match found.is_empty() {
-            true => ", without its text",
-            false => "",
-        };
-        list.push_str(&format!("{label}: {licence}{remark}\n"));
+        if found.is_empty() && package.is_under_apache() {
+            found.push(apache()?);
+        }
+        if found.is_empty() {
+            return Err(format!(
+                "{label} ({licence}) comes without a licence\n  hint: do without it, or add the text of its licence"
+            ));
+        }
+        list.push_str(&format!("{label}: {licence}\n"));
         for text in found {
             texts.entry(text).or_default().insert(label.clone());
         }
@@ -76,6 +95,12 @@ pub(crate) fn collect(packages: &[Package], used: &BTreeSet<String>) -> Result<S
         document.push_str(&format!("\n{RULE}\n{}\n{RULE}\n\n{text}\n", labels.join("\n")));
     }
     Ok(document)
+}
+
+/// The text of Apache-2.0, which is our own licence as well.
+fn apache() -> Result<String, String> {
+    let path = root().join("LICENSE");
+    text(&path).map_err(|err| format!("failed to read `{}`: {err}", path.display()))
 }
 
 /// The licences in a package's directory, in the order of their names.
@@ -89,50 +114,71 @@ fn read(manifest: &Path) -> std::io::Result<Vec<String>> {
         }
     }
     paths.sort();
-    let text = |path| {
-        Ok(String::from_utf8_lossy(&fs::read(path)?)
-            .trim_end()
-            .replace("\r\n", "\n"))
-    };
-    paths.into_iter().map(text).collect()
+    paths.iter().map(|path| text(path)).collect()
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?)
+        .trim_end()
+        .replace("\r\n", "\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn package(directory: &Path, name: &str, license: &str, files: &[(&str, &str)]) -> Package {
+        let place = directory.join(name);
+        fs::create_dir_all(&place).expect("is ours");
+        for (file, text) in files {
+            fs::write(place.join(file), text).expect("is ours");
+        }
+        Package {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            license: Some(license.to_owned()),
+            manifest_path: place.join("Cargo.toml"),
+            source: Some("registry".to_owned()),
+        }
+    }
+
     #[test]
     fn each_text_is_shown_once_and_nobody_is_forgotten() {
         let directory = tempfile::tempdir().expect("a directory");
-        let package = |name: &str, files: &[(&str, &str)]| {
-            let place = directory.path().join(name);
-            fs::create_dir_all(&place).expect("is ours");
-            for (file, text) in files {
-                fs::write(place.join(file), text).expect("is ours");
-            }
-            Package {
-                name: name.to_owned(),
-                version: "1.0.0".to_owned(),
-                license: Some("MIT".to_owned()),
-                manifest_path: place.join("Cargo.toml"),
-                source: Some("registry".to_owned()),
-            }
-        };
+        let package = |name, files| package(directory.path(), name, "MIT", files);
         let packages = [
             package("a", &[("LICENSE-MIT", "by a\r\nand b\n"), ("lib.rs", "code")]),
             package("b", &[("license.txt", "by a\nand b"), ("NOTICE", "note of b")]),
-            package("bare", &[]),
-            package("unused", &[("LICENSE", "never")]),
+            package("unused", &[]),
         ];
-        let used = ["a 1.0.0", "b 1.0.0", "bare 1.0.0"].map(str::to_owned).into();
+        let used = ["a 1.0.0", "b 1.0.0"].map(str::to_owned).into();
         assert_eq!(
             collect(&packages, &used).expect("reads"),
             format!(
                 "This program holds the work of others:\n\n\
-                 a 1.0.0: MIT\nb 1.0.0: MIT\nbare 1.0.0: MIT, without its text\n\n\
+                 a 1.0.0: MIT\nb 1.0.0: MIT\n\n\
                  {RULE}\na 1.0.0\nb 1.0.0\n{RULE}\n\nby a\nand b\n\n\
                  {RULE}\nb 1.0.0\n{RULE}\n\nnote of b\n"
             )
         );
+    }
+
+    #[test]
+    fn who_comes_without_a_text_is_under_that_of_its_licence() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let used = ["bare 1.0.0".to_owned()].into();
+        let collect = |license| collect(&[package(directory.path(), "bare", license, &[])], &used);
+        for license in ["Apache-2.0", "MIT OR Apache-2.0", "Apache-2.0/MIT"] {
+            let document = collect(license).expect("has a text");
+            let (_, text) = document.split_once("bare 1.0.0\n====").expect("is under a text");
+            assert!(text.contains("Apache License\n"), "{text}");
+        }
+        for license in ["MIT", "MIT AND Apache-2.0", "Apache-2.0 WITH LLVM-exception"] {
+            let refused = collect(license).expect_err("has none");
+            assert!(
+                refused.starts_with(&format!("bare 1.0.0 ({license}) comes")),
+                "{refused}"
+            );
+        }
     }
 }
