@@ -47,15 +47,16 @@ impl Entry {
 /// Packs files in the format that a target's users unpack without a further tool.
 ///
 /// `time` is what all files are dated.
-pub(crate) fn pack(target: Target, mut entries: Vec<Entry>, time: OffsetDateTime) -> io::Result<Vec<u8>> {
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
+pub(crate) fn pack(target: Target, entries: &[Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
+    let mut entries: Vec<_> = entries.iter().collect();
+    entries.sort_by_key(|entry| &entry.path);
     match target.is_windows() {
         true => zip(&entries, time),
         false => tar_gz(&entries, time),
     }
 }
 
-fn tar_gz(entries: &[Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
+fn tar_gz(entries: &[&Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
     // No name, no time, and no mark of the system it was packed on.
     let compressed = GzBuilder::new()
         .mtime(0)
@@ -74,7 +75,7 @@ fn tar_gz(entries: &[Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
     tar.into_inner()?.finish()
 }
 
-fn zip(entries: &[Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
+fn zip(entries: &[&Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
     let date = DateTime::from_date_and_time(
         time.year().try_into().unwrap_or(1980),
         time.month().into(),
@@ -97,8 +98,12 @@ fn zip(entries: &[Entry], time: OffsetDateTime) -> io::Result<Vec<u8>> {
 
 /// The SHA-256 in lower-case hexadecimal, as krew and `sha256sum` write it.
 pub(crate) fn sha256(content: &[u8]) -> String {
-    let digest = Sha256::digest(content);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(content))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -123,20 +128,20 @@ mod tests {
     #[test]
     fn the_order_in_which_files_are_found_does_not_matter() {
         for target in TARGETS {
-            let packed = pack(target, entries(), TIME).expect("packs");
+            let packed = pack(target, &entries(), TIME).expect("packs");
             let mut reversed = entries();
             reversed.reverse();
-            assert_eq!(packed, pack(target, reversed, TIME).expect("packs"));
+            assert_eq!(packed, pack(target, &reversed, TIME).expect("packs"));
             assert_ne!(
                 packed,
-                pack(target, entries(), TIME + time::Duration::MINUTE).expect("packs")
+                pack(target, &entries(), TIME + time::Duration::MINUTE).expect("packs")
             );
         }
     }
 
     #[test]
     fn a_tar_holds_nothing_of_who_packed_it() {
-        let packed = tar_gz(&entries(), TIME).expect("packs");
+        let packed = tar_gz(&entries().iter().collect::<Vec<_>>(), TIME).expect("packs");
         assert_eq!(packed[4..10], [0, 0, 0, 0, 2, 255], "time, effort and system");
         let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
         for (entry, want) in tar.entries().expect("is a tar").zip(entries()) {

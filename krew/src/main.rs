@@ -1,9 +1,10 @@
 //! Packs the plugins for krew. Data flows one way: a [`target`] is built with the
 //! right [`tools`] ([`compile`]), what goes with it is gathered ([`contents`],
-//! [`licences`]), packed ([`archive`]) and listed beside what is there ([`release`]) in krew's
-//! [`manifest`]s.
+//! [`licences`]), packed ([`archive`]), accounted for ([`bill`]) and listed beside what is
+//! there ([`release`]) in krew's [`manifest`]s.
 
 mod archive;
+mod bill;
 mod cli;
 mod compile;
 mod contents;
@@ -24,6 +25,7 @@ use std::{
 use clap::Parser as _;
 
 use crate::{
+    bill::Packed,
     cli::{Cli, Command, PackageArgs},
     target::Target,
     tools::Tools,
@@ -77,14 +79,21 @@ fn package(args: &PackageArgs) -> Result<Vec<PathBuf>, String> {
         let runnable = compile::runnable(&program, target, plugin)?;
         let used = contents::built_from(&program, &compiled)?;
         let entries = contents::entries(target, plugin, &packages, &used, &program, &runnable)?;
-        let archive = archive::pack(target, entries, time)
+        let archive = archive::pack(target, &entries, time)
             .map_err(|err| format!("failed to pack {plugin} for {target}: {err}"))?;
-        let path = release::put(out, &release::archive_name(plugin, target), &archive)?;
+        let packed = Packed {
+            plugin,
+            stem: &release::stem(plugin, target),
+            name: &release::archive_name(plugin, target),
+            content: &archive,
+            entries: &entries,
+            used: &used,
+        };
+        let path = release::put(out, packed.name, &archive)?;
         note_size(args, &path, ARCHIVE_SIZE);
         written.push(path);
 
-        let name = release::stem(plugin, target);
-        let bill = contents::bill_of_materials(&tools, plugin, &name, &used, time)?;
+        let bill = bill::of(&tools, &packed, time)?;
         written.push(release::put(out, &release::bill_name(plugin, target), &bill)?);
     }
     written.extend(release::complete(out, origin)?);

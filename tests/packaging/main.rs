@@ -2,6 +2,7 @@
 //! packing takes both cores for many minutes: `cargo test -p relay-tests --test packaging`.
 
 mod contents;
+mod origins;
 
 use std::{fs, path::Path};
 
