@@ -40,14 +40,15 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     };
 
     let lookup = via.lookup(&site.target.relay);
-    let applied_to = site.cluster.clone().filter(|_| args.dry_run == DryRun::None);
+    let asked = site.cluster.clone().filter(|_| args.dry_run != DryRun::Client);
+    let applied_to = asked.clone().filter(|_| args.dry_run == DryRun::None);
     let (report, foreseen) = match site.cluster {
         Some(cluster) => carry_out(cluster, intents, args.dry_run).await?,
         None => foresee(flags, intents),
     };
-    let shown = match (&format, &applied_to) {
+    let shown = match (&format, &asked) {
         (Some(format), Some(cluster)) if report.is_done() => {
-            render::documents(&read_back(cluster, &report, foreseen).await?, format)?
+            render::documents(&answered(cluster, &report, foreseen).await?, format)?
         }
         (Some(format), None) if report.is_done() => render::documents(&foreseen, format)?,
         _ => render::report(&report, args.dry_run),
@@ -64,12 +65,16 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     Ok(ExitCode::Done)
 }
 
-/// The objects as the server keeps them, as kubectl shows them: with node ports and all
-/// else that it chose. One that is gone again is as it was foreseen.
-async fn read_back(cluster: &Cluster, report: &Report, foreseen: Vec<Value>) -> Result<Vec<Value>> {
+/// The objects as the server answers, as kubectl shows them: with node ports and all
+/// else that it chooses. What did not change is read; what is gone again is as it was
+/// foreseen.
+async fn answered(cluster: &Cluster, report: &Report, foreseen: Vec<Value>) -> Result<Vec<Value>> {
     let objects = report.clusters.iter().flat_map(|cluster| &cluster.objects);
     let objects = objects.zip(foreseen).map(async |(report, foreseen)| {
-        let mut object = cluster.get(&report.object).await?.unwrap_or(foreseen);
+        let mut object = match &report.answer {
+            Some(answer) => answer.clone(),
+            None => cluster.get(&report.object).await?.unwrap_or(foreseen),
+        };
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("managedFields");
         }

@@ -40,6 +40,8 @@ pub struct ObjectReport {
     pub changes: Vec<Change>,
     /// What was to be sent, private values redacted; `null` where nothing was.
     pub sent: Value,
+    /// The object as the server answered; never a Secret.
+    pub answer: Option<Value>,
 }
 
 /// What became of one object.
@@ -126,7 +128,7 @@ impl ClusterReport {
     pub fn foreseen(context: &str, steps: Vec<Step>) -> Self {
         let objects = steps.into_iter().map(|step| {
             let outcome = done(&step.action);
-            ObjectReport::new(step, outcome)
+            ObjectReport::new(step, outcome, None)
         });
         Self {
             context: context.to_owned(),
@@ -136,7 +138,7 @@ impl ClusterReport {
 }
 
 impl ObjectReport {
-    fn new(step: Step, outcome: Outcome) -> Self {
+    fn new(step: Step, outcome: Outcome, answer: Option<Value>) -> Self {
         Self {
             object: step.object,
             outcome,
@@ -147,6 +149,7 @@ impl ObjectReport {
                 }
                 Action::Delete(_) | Action::Unchanged => Value::Null,
             },
+            answer,
         }
     }
 }
@@ -185,7 +188,7 @@ pub async fn rehearse(plan: &Plan, manager: &'static str) -> Result<()> {
     if interrupt::requested() {
         return Err(Error::interrupted());
     }
-    let refused = outcomes.into_iter().filter_map(|outcome| match outcome {
+    let refused = outcomes.into_iter().filter_map(|(outcome, _)| match outcome {
         Outcome::Failed(error) => Some(error),
         _ => None,
     });
@@ -231,12 +234,15 @@ async fn apply(plan: Plan, writer: Writer) -> Report {
     Report { clusters }
 }
 
+/// What has become of a step, and what the server answered.
+type Tried = (Outcome, Option<Value>);
+
 /// A cluster's plan while it is carried out.
 struct Work {
     cluster: Cluster,
     steps: Vec<Step>,
     /// What has become of each step, once it was tried.
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<Tried>>,
 }
 
 impl Work {
@@ -258,7 +264,7 @@ impl Work {
             .await;
         if made && writer.dry_run && self.steps.iter().any(Step::creates_namespace) {
             for (step, outcome) in self.steps.iter().zip(&mut self.outcomes) {
-                outcome.get_or_insert_with(|| done(&step.action));
+                outcome.get_or_insert_with(|| (done(&step.action), None));
             }
         }
         made
@@ -272,15 +278,17 @@ impl Work {
         let tried = tried.filter(|(step, outcome)| outcome.is_none() && chosen(step));
         let went_well = join_all(tried.map(async |(step, outcome)| {
             let ended = try_step(cluster, step, writer, progress).await;
-            !matches!(outcome.insert(ended), Outcome::Failed(_) | Outcome::NotTried)
+            !matches!(outcome.insert(ended).0, Outcome::Failed(_) | Outcome::NotTried)
         }));
         went_well.await.into_iter().all(|went_well| went_well)
     }
 
     fn report(self) -> ClusterReport {
         let objects = self.steps.into_iter().zip(self.outcomes);
-        let objects =
-            objects.map(|(step, outcome)| ObjectReport::new(step, outcome.unwrap_or(Outcome::NotTried)));
+        let objects = objects.map(|(step, tried)| {
+            let (outcome, answer) = tried.unwrap_or((Outcome::NotTried, None));
+            ObjectReport::new(step, outcome, answer)
+        });
         ClusterReport {
             context: self.cluster.context().to_owned(),
             objects: objects.collect(),
@@ -288,25 +296,25 @@ impl Work {
     }
 }
 
-async fn try_step(cluster: &Cluster, step: &Step, writer: Writer, progress: &Progress) -> Outcome {
+async fn try_step(cluster: &Cluster, step: &Step, writer: Writer, progress: &Progress) -> Tried {
     let Step { object, action, .. } = step;
     if !matches!(action, Action::Unchanged) && interrupt::requested() {
-        return Outcome::NotTried;
+        return (Outcome::NotTried, None);
     }
     let _writing = interrupt::Writing::begin();
     let written = match action {
-        Action::Unchanged => return Outcome::Unchanged,
+        Action::Unchanged => return (Outcome::Unchanged, None),
         Action::Create(manifest) => cluster.create(object, manifest, writer).await,
         Action::Merge(manifest) => cluster.merge(object, manifest, writer).await,
         Action::Apply(manifest, _, conflicts) => cluster.apply(object, manifest, *conflicts, writer).await,
-        Action::Delete(preconditions) => cluster.delete(object, preconditions, writer).await,
+        Action::Delete(preconditions) => cluster.delete(object, preconditions, writer).await.map(|()| None),
     };
     progress.advance();
     match written {
-        Ok(()) => done(action),
+        Ok(answer) => (done(action), answer),
         // A namespace holds nothing of ours: whoever made it meanwhile did our work.
-        Err(error) if object.is_namespace() && error.is_already_there() => Outcome::Unchanged,
-        Err(error) => Outcome::Failed(error),
+        Err(error) if object.is_namespace() && error.is_already_there() => (Outcome::Unchanged, None),
+        Err(error) => (Outcome::Failed(error), None),
     }
 }
 

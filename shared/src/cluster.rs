@@ -262,8 +262,14 @@ impl Cluster {
         }))
     }
 
-    /// Creates an object.
-    pub async fn create(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+    /// Creates an object, and returns it as the server answers, as all writes do: `None`
+    /// for a Secret, whose keys it would repeat.
+    pub async fn create(
+        &self,
+        object: &ObjectRef,
+        manifest: &Manifest,
+        writer: Writer,
+    ) -> Result<Option<Value>> {
         let params = PostParams {
             dry_run: writer.dry_run,
             field_manager: Some(writer.manager.to_owned()),
@@ -275,7 +281,12 @@ impl Cluster {
     /// Changes the fields of an object that the manifest holds (RFC 7386). Its
     /// `metadata.resourceVersion` makes the server refuse if the object is no
     /// longer what was read.
-    pub async fn merge(&self, object: &ObjectRef, manifest: &Manifest, writer: Writer) -> Result<()> {
+    pub async fn merge(
+        &self,
+        object: &ObjectRef,
+        manifest: &Manifest,
+        writer: Writer,
+    ) -> Result<Option<Value>> {
         let params = PatchParams {
             dry_run: writer.dry_run,
             field_manager: Some(writer.manager.to_owned()),
@@ -294,7 +305,7 @@ impl Cluster {
         manifest: &Manifest,
         conflicts: Conflicts,
         writer: Writer,
-    ) -> Result<()> {
+    ) -> Result<Option<Value>> {
         let params = PatchParams {
             dry_run: writer.dry_run,
             force: conflicts == Conflicts::Overridden,
@@ -330,10 +341,12 @@ impl Cluster {
         &self,
         object: &ObjectRef,
         request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<()> {
-        // The answer repeats the object, keys included: it is not kept.
-        let answer = self.send::<IgnoredAny>(request).await;
-        answer.map(|_| ()).map_err(|e| self.error(e).object(object))
+    ) -> Result<Option<Value>> {
+        let answer = match object.is_secret() {
+            true => self.send::<IgnoredAny>(request).await.map(|_| None),
+            false => self.send(request).await.map(Some),
+        };
+        answer.map_err(|e| self.error(e).object(object))
     }
 
     async fn send<T: DeserializeOwned>(

@@ -64,6 +64,11 @@ impl ObjectRef {
         self.resource.kind == "Namespace" && self.resource.group.is_empty()
     }
 
+    /// Whether it is a Secret.
+    pub fn is_secret(&self) -> bool {
+        self.resource.kind == "Secret" && self.resource.group.is_empty()
+    }
+
     /// The name of the object, without its namespace.
     pub fn name(&self) -> &str {
         &self.name

@@ -224,6 +224,7 @@ mod tests {
             outcome: Outcome::Deleted,
             changes: Vec::new(),
             sent: Value::Null,
+            answer: None,
         };
         let cluster = |context: &str, objects| ClusterReport {
             context: context.to_owned(),

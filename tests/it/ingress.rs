@@ -207,18 +207,6 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
         exposed["metadata"]["annotations"]["example.com/scope"],
         "internal"
     );
-    // What the server has chosen is in what is printed.
-    let port = ["--via=nodeport", "-o=jsonpath={.spec.ports[0].nodePort}"];
-    assert_eq!(
-        apply(&shell, "mgmt", &namespace, &port).success().stdout,
-        exposed["spec"]["ports"][0]["nodePort"].to_string()
-    );
-    let mut kept = exposed.clone();
-    kept["metadata"]
-        .as_object_mut()
-        .and_then(|metadata| metadata.remove("managedFields"));
-    let printed = apply(&shell, "mgmt", &namespace, &["--via=nodeport", "-o=json"]);
-    assert_eq!(printed.success().json(), kept);
     let again = apply(&shell, "mgmt", &namespace, &["--via", "nodeport"]);
     assert_eq!(
         again.success().stdout,
@@ -246,6 +234,45 @@ fn a_changed_service_is_described_before_and_taken_back_after() {
         before["metadata"]["annotations"]
     );
     assert_eq!(delete(&[]).success().stderr, nothing);
+}
+
+#[test]
+fn what_is_printed_is_what_the_server_answers() {
+    let shell = Shell::on(ControlPlane::shared());
+    let namespace = istio_namespace(&shell, "east");
+    shell.apply("east", fixtures::relay_service(&namespace, "ClusterIP"));
+    // What the server chooses anew for each request.
+    let without_chosen = |mut object: Value| {
+        assert!(object["metadata"]["uid"].is_string(), "no answer: {object:#}");
+        for field in ["creationTimestamp", "resourceVersion", "uid"] {
+            object["metadata"][field] = json!(null);
+        }
+        if let Some(port) = object.pointer_mut("/spec/ports/0/nodePort") {
+            assert!(port.take().is_number());
+        }
+        object
+    };
+    for (via, live) in [
+        ("loadbalancer", "service/enterprise-networking"),
+        ("istio", "gateway/gloo-mesh-ingress"),
+    ] {
+        let live = || shell.get("east", live, &namespace);
+        let printed = |more: &[&str]| {
+            let flags = [&["--via", via, "-o", "json"], more].concat();
+            let printed = apply(&shell, "east", &namespace, &flags).success().json();
+            match &printed["items"] {
+                Value::Array(items) => items[0].clone(),
+                _ => printed,
+            }
+        };
+        let rehearsed = printed(&["--dry-run=server"]);
+        let applied = printed(&[]);
+        assert_eq!(applied, live());
+        assert_eq!(without_chosen(rehearsed), without_chosen(applied.clone()));
+        // And what is there already, where nothing changes.
+        assert_eq!(printed(&["--dry-run=server"]), applied);
+        assert_eq!(printed(&[]), applied);
+    }
 }
 
 #[test]
