@@ -13,9 +13,10 @@ use relay_shared::{
 use time::Duration;
 
 use crate::{
-    issue::{LIFETIME, Names, alternatives},
+    issue::LIFETIME,
     key::{Algorithm, Bits},
-    secrets::Role,
+    names::{Names, alternatives, shown},
+    role::Role,
 };
 
 /// Kind of the keys, and names: what a request for a certificate says, too.
@@ -202,15 +203,6 @@ impl Choices {
             Role::Root => (self.args.root_key_size, Bits::Rsa4096),
             Role::Server | Role::Signing => (self.args.request.key_size, Bits::Rsa2048),
         }
-    }
-}
-
-/// How a name is typed.
-pub(crate) fn shown(name: &SanType) -> String {
-    match name {
-        SanType::DnsName(name) => name.as_str().to_owned(),
-        SanType::IpAddress(address) => address.to_string(),
-        other => format!("{other:?}"),
     }
 }
 

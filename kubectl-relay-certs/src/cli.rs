@@ -17,8 +17,8 @@ use crate::{
     choices::{self, ChoiceArgs, RequestArgs},
     own::{BroughtArgs, CaArgs},
     password::RootKeyArgs,
+    role::Role,
     rotate::Rotate,
-    secrets::Role,
 };
 
 /// Make and place the certificates that relay server and agents trust each other by

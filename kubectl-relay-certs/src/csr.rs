@@ -11,18 +11,15 @@ use crate::{
     directory::{self, Request},
     issue,
     key::PrivateKey,
-    secrets::Role,
+    role::Child,
 };
-
-/// The roles that an outside CA issues certificates for.
-const ROLES: [Role; 2] = [Role::Server, Role::Signing];
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &CsrArgs) -> Result<ExitCode> {
     let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
     let choices = args.request.of(host)?;
     let found = directory::read(&args.pki_dir)?;
     let keys = [found.server.key, found.signing.key];
-    for (role, key) in ROLES.into_iter().zip(&keys) {
+    for (role, key) in Child::BOTH.map(Child::role).into_iter().zip(&keys) {
         let defect = key
             .as_ref()
             .and_then(|key| choices.contradiction_of_key(role, key.kind()));
@@ -37,18 +34,16 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &CsrArgs) -> Result<ExitCode>
         let missing = keys.iter().any(Option::is_none);
         let _spinner = missing.then(|| Progress::spinner("making keys"));
         let make = move || -> Result<Vec<Request>, String> {
-            let request = |(role, key): (Role, Option<PrivateKey>)| {
+            let request = |(child, key): (Child, Option<PrivateKey>)| {
+                let role = child.role();
                 let key = match key {
                     Some(key) => key,
                     None => PrivateKey::generate(choices.algorithm(role))?,
                 };
-                let pem = match role {
-                    Role::Server => issue::request_server(&key, &choices.names(role)),
-                    Role::Root | Role::Signing => issue::request_signing(&key, &choices.names(role)),
-                }?;
+                let pem = issue::request(child, &key, &choices.names(role))?;
                 Ok(Request { role, key, pem })
             };
-            ROLES.into_iter().zip(keys).map(request).collect()
+            Child::BOTH.into_iter().zip(keys).map(request).collect()
         };
         let made = runtime::compute(make).await;
         made.map_err(|e| Error::new(format!("cannot make a request: {e}")))?

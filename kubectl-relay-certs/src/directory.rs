@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     key::{PrivateKey, StoredKey},
     material::{Issued, Material},
-    secrets::Role,
+    role::Role,
 };
 
 /// What there is to take certificates from: a PKI directory, or files of the user's.

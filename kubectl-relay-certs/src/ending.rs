@@ -17,7 +17,7 @@ use crate::{
     directory,
     material::{Issued, Material},
     next,
-    secrets::Role,
+    role::Role,
 };
 
 /// All that there is to say.

@@ -25,7 +25,8 @@ use crate::{
     cli::SecretNames,
     directory::Pair,
     material::Material,
-    secrets::{self, Live, Role},
+    role::Role,
+    secrets::{self, Live},
     token::{self, LiveToken, Token},
 };
 
@@ -306,13 +307,16 @@ impl Fleet<Member> {
         open.chain(missing).collect()
     }
 
-    /// What is to be done so that every cluster holds what it should, and may be.
+    /// What is to be done in every cluster, and may be.
     ///
     /// # Errors
     /// All that forbids it anywhere, at once.
-    pub(crate) async fn plan(self, wanted: &Wanted<'_>) -> Result<Fleet<ClusterPlan>> {
+    pub(crate) async fn plan(
+        self,
+        plan: impl Fn(Member) -> Result<ClusterPlan>,
+    ) -> Result<Fleet<ClusterPlan>> {
         self.each("checking rights", async |_, member| {
-            let plan = member.plan(wanted)?;
+            let plan = plan(member)?;
             access::review(&plan).await?;
             Ok(plan)
         })
@@ -395,7 +399,11 @@ impl Member {
         root.live.as_ref()?.roots.as_deref()
     }
 
-    fn plan(self, wanted: &Wanted<'_>) -> Result<ClusterPlan> {
+    /// What is to be done so that the cluster holds what it should.
+    ///
+    /// # Errors
+    /// All that a program looks after and would have to be changed, at once.
+    pub(crate) fn plan(self, wanted: &Wanted<'_>) -> Result<ClusterPlan> {
         let namespace = match self.secrets.first() {
             Some(slot) => slot.object.namespace().unwrap_or_default(),
             None => "",

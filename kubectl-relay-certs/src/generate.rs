@@ -12,7 +12,7 @@ use crate::{
     key::EncryptedKey,
     material::{self, Found, Material},
     own,
-    secrets::Role,
+    role::Role,
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<ExitCode> {

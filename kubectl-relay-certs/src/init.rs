@@ -18,7 +18,7 @@ use crate::{
     key::EncryptedKey,
     material::{self, Found, Material},
     own,
-    secrets::Role,
+    role::Role,
 };
 
 /// Our name in `metadata.managedFields`.
@@ -46,7 +46,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode
         token: token.as_ref(),
         take_over: args.take_over,
     };
-    let (plan, left_out) = fleet.plan(&wanted).await?.into_plan(places);
+    let (plan, left_out) = fleet.plan(|member| member.plan(&wanted)).await?.into_plan(places);
 
     let changes = render::changes(&plan);
     if !changes.is_empty() {

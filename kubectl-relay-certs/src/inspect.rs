@@ -21,12 +21,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use crate::{
-    choices,
     cli::InspectArgs,
     directory::{self, Pair},
-    issue,
     key::StoredKey,
-    secrets,
+    names, secrets,
 };
 
 /// One file or field, and what is to be said about it.
@@ -302,7 +300,7 @@ impl Judged {
                 "key": certificate.key_kind().to_string(),
                 "isCA": x509.is_ca(),
                 "usages": certificate.usages(),
-                "names": issue::alternatives(certificate).iter().map(choices::shown).collect::<Vec<_>>(),
+                "names": names::alternatives(certificate).iter().map(names::shown).collect::<Vec<_>>(),
                 "sha256": certificate.fingerprint().to_string(),
             })
         });
@@ -340,8 +338,8 @@ fn facts(certificate: &Certificate, now: OffsetDateTime) -> Vec<(&'static str, S
     if !usages.is_empty() {
         facts.push(("usages", usages.join(", ")));
     }
-    for (at, name) in issue::alternatives(certificate).iter().enumerate() {
-        facts.push((if at == 0 { "names" } else { "" }, choices::shown(name)));
+    for (at, name) in names::alternatives(certificate).iter().enumerate() {
+        facts.push((if at == 0 { "names" } else { "" }, names::shown(name)));
     }
     facts.push(("SHA-256", certificate.fingerprint().to_string()));
     facts

@@ -1,7 +1,4 @@
-//! Issues certificates. Each role is a type of its own, so that a leaf cannot
-//! sign and a root cannot serve.
-
-use std::net::IpAddr;
+//! Issues certificates: roots, and what an authority issues to its children.
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use pkcs8::der::{
@@ -9,21 +6,18 @@ use pkcs8::der::{
     asn1::{AnyRef, BitStringRef},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
-    SigningKey,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use relay_shared::{
     certificate::{Certificate, KeyKind},
     chain::{self, Chain},
     findings::Findings,
-    relay::{self, RelayHost},
-    soundness::{self, Purpose},
+    soundness,
 };
 use time::{Duration, OffsetDateTime};
-use x509_parser::extensions::GeneralName;
 
-use crate::key::PrivateKey;
+use crate::{key::PrivateKey, names::Names, role::Child};
 
 /// How long a certificate is valid, as on the page.
 pub(crate) const LIFETIME: Duration = Duration::days(3650);
@@ -39,93 +33,10 @@ pub(crate) struct Authority {
     key: PrivateKey,
 }
 
-/// What the relay server presents to agents.
-pub(crate) struct Server {
+/// A certificate with those above it, and its key.
+pub(crate) struct CertifiedKey {
     pub(crate) chain: Chain,
     pub(crate) key: PrivateKey,
-}
-
-/// What the relay server issues the agents' certificates by.
-pub(crate) struct Signing {
-    pub(crate) chain: Chain,
-    pub(crate) key: PrivateKey,
-}
-
-/// Who a certificate is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Names {
-    common_name: String,
-    organization: String,
-    alternatives: Vec<SanType>,
-}
-
-impl Names {
-    /// Those of a root.
-    pub(crate) fn root(namespace: &str) -> Self {
-        Self::plain("relay-root", namespace)
-    }
-
-    /// Those of the signing certificate.
-    pub(crate) fn signing(namespace: &str) -> Self {
-        Self::plain("relay-tls-signing", namespace)
-    }
-
-    fn plain(name: &str, namespace: &str) -> Self {
-        Self {
-            common_name: relay::common_name(name, namespace),
-            organization: name.to_owned(),
-            alternatives: Vec::new(),
-        }
-    }
-
-    /// Those of the server: every name that its host has, the page's wildcard if it
-    /// is wanted, and more of the user's.
-    pub(crate) fn server(host: &RelayHost, more: &[SanType], wildcard: bool) -> Self {
-        let dns = |name: String| SanType::DnsName(name.try_into().expect("labels are ASCII"));
-        let names = host.certificate_names().into_iter();
-        let names = names.filter(|name| wildcard || !name.starts_with('*'));
-        let mut alternatives: Vec<_> = names.map(dns).collect();
-        for name in more {
-            if !alternatives.contains(name) {
-                alternatives.push(name.clone());
-            }
-        }
-        Self {
-            common_name: host.common_name(),
-            organization: "relay-server-tls".to_owned(),
-            alternatives,
-        }
-    }
-
-    /// Those of a server's certificate that is replaced.
-    pub(crate) fn like(server: &Certificate, host: &RelayHost) -> Self {
-        let x509 = server.x509();
-        let common_name = x509
-            .subject()
-            .iter_common_name()
-            .find_map(|name| name.as_str().ok());
-        Self {
-            common_name: common_name.map_or_else(|| host.common_name(), str::to_owned),
-            organization: "relay-server-tls".to_owned(),
-            alternatives: alternatives(server),
-        }
-    }
-
-    /// The DNS names among the alternatives.
-    pub(crate) fn dns(&self) -> Vec<String> {
-        let names = self.alternatives.iter().filter_map(|name| match name {
-            SanType::DnsName(name) => Some(name.as_str().to_owned()),
-            _ => None,
-        });
-        names.collect()
-    }
-
-    fn distinguished(&self) -> DistinguishedName {
-        let mut name = DistinguishedName::new();
-        name.push(DnType::CommonName, self.common_name.as_str());
-        name.push(DnType::OrganizationName, self.organization.as_str());
-        name
-    }
 }
 
 impl Authority {
@@ -178,56 +89,34 @@ impl Authority {
         &self.key
     }
 
-    /// Issues the server's certificate to a key.
-    pub(crate) fn server(
+    /// Issues a certificate to a key, and checks it as if it came from elsewhere: rcgen
+    /// issues by any key under any name.
+    pub(crate) fn issue(
         &self,
+        child: Child,
         key: PrivateKey,
         names: &Names,
         lifetime: Duration,
         now: OffsetDateTime,
-    ) -> Result<Server, String> {
+    ) -> Result<CertifiedKey, String> {
         let mut params = params(names, lifetime, now)?;
-        server_extensions(&mut params, names, &key);
-        let chain = self.issue(params, &key, now)?;
+        extend(&mut params, child, names, &key);
+        let chain = self.sign(params, &key, now)?;
         let host = chain.leaf().dns_names().into_iter().next().unwrap_or_default();
-        self.check(&chain, &key, Purpose::Server { host: &host }, now)?;
-        Ok(Server { chain, key })
-    }
-
-    /// Issues the signing certificate to a key.
-    pub(crate) fn signing(
-        &self,
-        key: PrivateKey,
-        names: &Names,
-        lifetime: Duration,
-        now: OffsetDateTime,
-    ) -> Result<Signing, String> {
-        let mut params = params(names, lifetime, now)?;
-        signing_extensions(&mut params);
-        let chain = self.issue(params, &key, now)?;
-        self.check(&chain, &key, Purpose::Signing, now)?;
-        Ok(Signing { chain, key })
-    }
-
-    fn check(
-        &self,
-        chain: &Chain,
-        key: &PrivateKey,
-        purpose: Purpose<'_>,
-        now: OffsetDateTime,
-    ) -> Result<(), String> {
         let trusted = Some(self.certificates());
+        let purpose = child.purpose(&host);
         checked(&soundness::of_chain(
-            chain,
+            &chain,
             Some(key.public_key()),
             trusted,
             purpose,
             now,
-        ))
+        ))?;
+        Ok(CertifiedKey { chain, key })
     }
 
-    /// Signs what both children have in common.
-    fn issue(
+    /// Signs a certificate that is valid no longer than its issuer.
+    fn sign(
         &self,
         mut params: CertificateParams,
         key: &PrivateKey,
@@ -245,7 +134,7 @@ impl Authority {
         let unsigned = params
             .signed_by(key.pair(), &Issuer::from_params(&issuing, Unsigned(pair)))
             .map_err(|e| e.to_string())?;
-        let signed = sign(unsigned.der(), issuer.x509().subject().as_raw(), pair)
+        let signed = with_issuer(unsigned.der(), issuer.x509().subject().as_raw(), pair)
             .ok_or("cannot be written: what rcgen made is not a certificate")?;
         let leaf = Certificate::from_der(signed)?;
         let above = self.certificates.iter().filter(|above| !above.is_root());
@@ -264,49 +153,37 @@ fn params(names: &Names, lifetime: Duration, now: OffsetDateTime) -> Result<Cert
     Ok(params)
 }
 
-/// Only RSA keys encipher other keys (RFC 8813, section 3).
-fn server_extensions(params: &mut CertificateParams, names: &Names, key: &PrivateKey) {
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    if let KeyKind::Rsa(_) = key.kind() {
-        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
-    }
-    params.subject_alt_names.clone_from(&names.alternatives);
-    params.extended_key_usages = BOTH.to_vec();
-}
-
-fn signing_extensions(params: &mut CertificateParams) {
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-    ];
-    params.extended_key_usages = BOTH.to_vec();
-}
-
 /// The relay's peers are client and server to each other.
 const BOTH: [ExtendedKeyUsagePurpose; 2] = [
     ExtendedKeyUsagePurpose::ServerAuth,
     ExtendedKeyUsagePurpose::ClientAuth,
 ];
 
-/// Asks an outside CA for the server's certificate: a request (PKCS#10, RFC 2986) as
-/// PEM.
-pub(crate) fn request_server(key: &PrivateKey, names: &Names) -> Result<String, String> {
-    let mut params = CertificateParams::default();
-    server_extensions(&mut params, names, key);
-    request(params, names, key)
+/// What a certificate may be used for, and the names that it covers.
+fn extend(params: &mut CertificateParams, child: Child, names: &Names, key: &PrivateKey) {
+    params.extended_key_usages = BOTH.to_vec();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    match child {
+        Child::Server => {
+            params.is_ca = IsCa::ExplicitNoCa;
+            // Only RSA keys encipher other keys (RFC 8813, section 3).
+            if let KeyKind::Rsa(_) = key.kind() {
+                params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+            }
+            params.subject_alt_names = names.alternatives().to_vec();
+        }
+        Child::Signing => {
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+            params.key_usages.push(KeyUsagePurpose::CrlSign);
+        }
+    }
 }
 
-/// Asks an outside CA for the signing certificate, likewise.
-pub(crate) fn request_signing(key: &PrivateKey, names: &Names) -> Result<String, String> {
+/// Asks an outside CA for a certificate: a request (PKCS#10, RFC 2986) as PEM.
+pub(crate) fn request(child: Child, key: &PrivateKey, names: &Names) -> Result<String, String> {
     let mut params = CertificateParams::default();
-    signing_extensions(&mut params);
-    request(params, names, key)
-}
-
-fn request(mut params: CertificateParams, names: &Names, key: &PrivateKey) -> Result<String, String> {
+    extend(&mut params, child, names, key);
     params.distinguished_name = names.distinguished();
     let request = params.serialize_request(key.pair());
     let pem = request.and_then(|request| request.pem());
@@ -334,8 +211,7 @@ fn serial_number() -> Result<SerialNumber, String> {
     Ok(SerialNumber::from(bytes.to_vec()))
 }
 
-/// rcgen issues by any key under any name: what it made is checked as if it came
-/// from elsewhere.
+/// What is wrong with what was issued.
 fn checked(findings: &Findings) -> Result<(), String> {
     match findings.error() {
         None => Ok(()),
@@ -365,7 +241,7 @@ impl SigningKey for Unsigned<'_> {
 /// Puts the issuer's name into a certificate, byte by byte as the issuer has it,
 /// and signs. rcgen would write the name anew: it loses all but one of several
 /// parts of a kind, such as `DC=example, DC=com`, and no peer would find the issuer.
-fn sign(unsigned: &[u8], issuer: &[u8], key: &KeyPair) -> Option<Vec<u8>> {
+fn with_issuer(unsigned: &[u8], issuer: &[u8], key: &KeyPair) -> Option<Vec<u8>> {
     /// Where the issuer is in a TBSCertificate, behind version, serial number and
     /// algorithm (RFC 5280, section 4.1).
     const ISSUER: usize = 3;
@@ -395,22 +271,4 @@ fn sequence(elements: &[&[u8]]) -> Option<Vec<u8>> {
     let content = elements.concat();
     let header = Header::new(Tag::Sequence, Length::try_from(content.len()).ok()?);
     Some([header.to_der().ok()?, content].concat())
-}
-/// The DNS names and IP addresses of a certificate.
-pub(crate) fn alternatives(certificate: &Certificate) -> Vec<SanType> {
-    let x509 = certificate.x509();
-    let names = x509.subject_alternative_name().ok().flatten();
-    let names = names.iter().flat_map(|san| &san.value.general_names);
-    let known = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(SanType::DnsName(name.to_string().try_into().ok()?)),
-        GeneralName::IPAddress(address) => Some(SanType::IpAddress(ip_address(address)?)),
-        _ => None,
-    });
-    known.collect()
-}
-
-fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
-    v4().or_else(|_| v6()).ok()
 }

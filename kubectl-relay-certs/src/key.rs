@@ -257,6 +257,20 @@ impl StoredKey {
             Self::Encrypted(_) => Err("is encrypted".to_owned()),
         }
     }
+
+    /// The key itself; one behind a password is unlocked.
+    ///
+    /// # Errors
+    /// Those of `unlock`.
+    pub(crate) fn open<E>(
+        self,
+        unlock: impl FnOnce(&EncryptedKey) -> Result<PrivateKey, E>,
+    ) -> Result<PrivateKey, E> {
+        match self {
+            Self::Plain(key) => Ok(key),
+            Self::Encrypted(key) => unlock(&key),
+        }
+    }
 }
 
 const NOT_A_KEY: &str = "is not a private key that we can read";

@@ -17,7 +17,8 @@ use crate::{
     directory::{self, Pair},
     material::{self, Found},
     own,
-    secrets::{self, Contents, Role},
+    role::Role,
+    secrets::{self, Contents},
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &ManifestsArgs) -> Result<ExitCode> {

@@ -16,9 +16,10 @@ use time::OffsetDateTime;
 use crate::{
     choices::Choices,
     directory::{Files, Pair},
-    issue::{Authority, Server, Signing},
+    issue::{Authority, CertifiedKey},
     key::{Algorithm, EncryptedKey, PrivateKey, StoredKey},
-    secrets::{Contents, Role},
+    role::{Child, Role},
+    secrets::Contents,
 };
 
 /// What the clusters and the files hold, before it is known to be of use.
@@ -54,7 +55,7 @@ enum RootSource<K> {
 /// Where another certificate comes from.
 enum Source<K> {
     /// A cluster or a file holds it, and it is sound.
-    Known(Chain, PrivateKey),
+    Known(CertifiedKey),
     /// It is issued.
     Issue(K),
 }
@@ -71,8 +72,8 @@ enum NewKey {
 pub(crate) struct Material {
     trusted: Vec<Certificate>,
     authority: Option<Authority>,
-    server: Server,
-    signing: Signing,
+    server: CertifiedKey,
+    signing: CertifiedKey,
     issued: Vec<Role>,
 }
 
@@ -138,37 +139,32 @@ pub(crate) fn decide(
     let trusted = known.as_ref().map_or(&[][..], |(_, trusted)| trusted);
 
     let host = choices.host.to_string();
-    let mut choose = |role, cluster, pair, purpose| {
+    let mut choose = |child: Child, cluster, pair| {
         let judge = Judge {
-            role,
+            role: child.role(),
             choices: &choices,
             trusted,
-            purpose,
+            purpose: child.purpose(&host),
             now,
         };
         judge.choose(cluster, pair, &mut remarks)
     };
-    let server = choose(
-        Role::Server,
-        server,
-        files.server,
-        Purpose::Server { host: &host },
-    )?;
-    let signing = choose(Role::Signing, signing, files.signing, Purpose::Signing)?;
-    if let (Source::Known(server, _), Source::Known(signing, _)) = (&server, &signing) {
-        let twins = soundness::of_twins(server.leaf(), signing.leaf());
+    let server = choose(Child::Server, server, files.server)?;
+    let signing = choose(Child::Signing, signing, files.signing)?;
+    if let (Source::Known(server), Source::Known(signing)) = (&server, &signing) {
+        let twins = soundness::of_twins(server.chain.leaf(), signing.chain.leaf());
         remark(&mut remarks, Role::Server.stem(), &twins, adopted);
     }
 
-    let missing = [(&server, Role::Server), (&signing, Role::Signing)];
+    let missing = [(&server, Child::Server), (&signing, Child::Signing)];
     let missing: Vec<_> = missing
         .into_iter()
         .filter(|(source, _)| matches!(source, Source::Issue(_)))
-        .map(|(_, role)| role)
+        .map(|(_, child)| child)
         .collect();
     let root = match known {
         None => {
-            let left = root.key.map(|key| opened(key, &root.key_place, unlock));
+            let left = root.key.map(|key| key.open(|key| unlock(key, &root.key_place)));
             RootSource::Issue(NewKey::from(left.transpose()?, choices.algorithm(Role::Root)))
         }
         Some((place, trusted)) => {
@@ -178,7 +174,7 @@ pub(crate) fn decide(
                 None => {
                     return Err(Error::new(format!(
                         "{} has to be issued, and {} {}",
-                        missing[0].stem(),
+                        missing[0].role().stem(),
                         root.without_key,
                         fingerprints(&trusted)
                     ))
@@ -192,7 +188,7 @@ pub(crate) fn decide(
                     }));
                 }
                 Some(key) => {
-                    let key = opened(key, &root.key_place, unlock)?;
+                    let key = key.open(|key| unlock(key, &root.key_place))?;
                     let authority = Authority::new(&trusted, key).map_err(|_| {
                         Error::new(format!(
                             "{} is not the key of the root certificate of {place}",
@@ -227,18 +223,16 @@ pub(crate) fn decide(
 /// one below it.
 fn may_issue(
     authority: &Authority,
-    missing: &[Role],
+    missing: &[Child],
     choices: &Choices,
     place: &str,
     now: OffsetDateTime,
 ) -> Result<()> {
-    for role in missing {
-        let names = choices.names(*role).dns();
+    for child in missing {
+        let role = child.role();
+        let names = choices.names(role).dns();
         let host = choices.host.to_string();
-        let purpose = match role {
-            Role::Server => Purpose::Server { host: &host },
-            Role::Root | Role::Signing => Purpose::Signing,
-        };
+        let purpose = child.purpose(&host);
         let findings = soundness::of_issuer(authority.certificates(), &names, purpose, now);
         if let Some(defect) = findings.error() {
             let stem = role.stem();
@@ -252,13 +246,6 @@ fn may_issue(
         }
     }
     Ok(())
-}
-
-fn opened(key: StoredKey, place: &str, unlock: Unlock<'_>) -> Result<PrivateKey> {
-    match key {
-        StoredKey::Plain(key) => Ok(key),
-        StoredKey::Encrypted(key) => unlock(&key, place),
-    }
 }
 
 /// Only roots that were made for the relay can be as they were asked for.
@@ -362,7 +349,7 @@ impl Judge<'_> {
 
     fn known(&self, chain: Chain, key: PrivateKey, place: &str) -> Result<Source<NewKey>> {
         match self.choices.contradiction(self.role, chain.leaf()) {
-            None => Ok(Source::Known(chain, key)),
+            None => Ok(Source::Known(CertifiedKey { chain, key })),
             Some(what) => Err(contradicted(place, &what)),
         }
     }
@@ -393,7 +380,7 @@ impl RootSource<NewKey> {
 impl Source<NewKey> {
     fn with_key(self) -> Result<Source<PrivateKey>, String> {
         Ok(match self {
-            Self::Known(chain, key) => Source::Known(chain, key),
+            Self::Known(pair) => Source::Known(pair),
             Self::Issue(key) => Source::Issue(key.key()?),
         })
     }
@@ -449,24 +436,20 @@ impl Decision {
                 .as_ref()
                 .ok_or_else(|| "the root's key is not there".to_owned())
         };
-        let server = match keyed.1.map_err(failed(Role::Server))? {
-            Source::Known(chain, key) => Server { chain, key },
-            Source::Issue(key) => {
-                issued.push(Role::Server);
-                let (names, lifetime) = asked(Role::Server);
-                let server = issuer().and_then(|issuer| issuer.server(key, &names, lifetime, now));
-                server.map_err(failed(Role::Server))?
+        let mut pair = |child: Child, source: Result<Source<PrivateKey>, String>| {
+            let role = child.role();
+            match source.map_err(failed(role))? {
+                Source::Known(pair) => Ok(pair),
+                Source::Issue(key) => {
+                    issued.push(role);
+                    let (names, lifetime) = asked(role);
+                    let pair = issuer().and_then(|issuer| issuer.issue(child, key, &names, lifetime, now));
+                    pair.map_err(failed(role))
+                }
             }
         };
-        let signing = match keyed.2.map_err(failed(Role::Signing))? {
-            Source::Known(chain, key) => Signing { chain, key },
-            Source::Issue(key) => {
-                issued.push(Role::Signing);
-                let (names, lifetime) = asked(Role::Signing);
-                let signing = issuer().and_then(|issuer| issuer.signing(key, &names, lifetime, now));
-                signing.map_err(failed(Role::Signing))?
-            }
-        };
+        let server = pair(Child::Server, keyed.1)?;
+        let signing = pair(Child::Signing, keyed.2)?;
         Ok(Material {
             trusted,
             authority,
@@ -482,8 +465,8 @@ impl Material {
     pub(crate) fn contents(&self, role: Role) -> Contents<'_> {
         let pair = match role {
             Role::Root => None,
-            Role::Server => Some((&self.server.chain, &self.server.key)),
-            Role::Signing => Some((&self.signing.chain, &self.signing.key)),
+            Role::Server => Some(&self.server),
+            Role::Signing => Some(&self.signing),
         };
         Contents {
             roots: &self.trusted,

@@ -17,12 +17,13 @@ use time::Duration;
 use crate::{
     choices,
     cli::SecretNames,
-    fleet::Places,
+    fleet::{Fleet, Member, Places},
     init::MANAGER,
     password::PasswordArgs,
-    rotate_pair::{self, Replaced},
-    rotate_root,
+    role::Child,
+    rotate_pair, rotate_root,
     rotation::Turn,
+    turnover::Becomes,
 };
 
 /// What is replaced.
@@ -154,11 +155,8 @@ pub(crate) struct RootArgs {
 }
 
 impl CommonArgs {
-    pub(crate) fn places<'a>(&'a self, flags: &'a ClusterArgs) -> Places<'a> {
-        self.places_of(&flags.namespace)
-    }
-
-    pub(crate) fn places_of<'a>(&'a self, namespace: &'a str) -> Places<'a> {
+    /// Where the Secrets are that take part.
+    pub(crate) fn places<'a>(&'a self, namespace: &'a str) -> Places<'a> {
         Places {
             namespace,
             names: &self.names,
@@ -172,11 +170,28 @@ impl CommonArgs {
         self.dry_run == DryRun::None
     }
 
-    /// Shows a plan, carries it out as far as the flags let it, and reports.
+    /// Plans what the clusters become, keeps on disk what that takes, and carries the
+    /// plan out, as far as the flags let it. Before anything is written, all is checked.
     ///
     /// # Errors
-    /// If something failed, after the report.
-    pub(crate) async fn carry_out(&self, plan: Plan) -> Result<()> {
+    /// If it may not be done, or something failed, after the report.
+    pub(crate) async fn carry_out(
+        &self,
+        namespace: &str,
+        fleet: Fleet<Member>,
+        becomes: &Becomes<'_>,
+        keep: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let fleet = fleet.plan(|member| member.turn(becomes)).await?;
+        let (plan, _) = fleet.into_plan(self.places(namespace));
+        if self.writes() {
+            keep()?;
+        }
+        self.apply(plan).await
+    }
+
+    /// Shows a plan, applies it and reports.
+    async fn apply(&self, plan: Plan) -> Result<()> {
         let format = self.output.format()?;
         let changes = render::changes(&plan);
         if !changes.is_empty() {
@@ -193,12 +208,20 @@ impl CommonArgs {
         terminal::data(&shown)?;
         report.into_result()
     }
+
+    /// Says what comes next, unless nothing was done.
+    pub(crate) fn then(&self, what: &str) {
+        terminal::story(match self.writes() {
+            true => what,
+            false => "Nothing was written: this was a dry run.",
+        });
+    }
 }
 
 pub(crate) async fn run(flags: &ClusterArgs, rotate: &Rotate) -> Result<ExitCode> {
     match rotate {
-        Rotate::Server(args) => rotate_pair::run(flags, args, Replaced::Server).await,
-        Rotate::Signing(args) => rotate_pair::run(flags, args, Replaced::Signing).await,
+        Rotate::Server(args) => rotate_pair::run(flags, args, Child::Server).await,
+        Rotate::Signing(args) => rotate_pair::run(flags, args, Child::Signing).await,
         Rotate::Root(args) => rotate_root::run(flags, args).await,
     }
 }

@@ -1,154 +1,87 @@
 //! The flow of `rotate server` and `rotate signing`: observe the management cluster,
 //! issue from the root in use, plan, write files, apply, report.
 
+use std::path::Path;
+
 use relay_shared::{
     Error, ExitCode, Result,
     args::ClusterArgs,
-    chain::Chain,
-    runtime,
-    soundness::{self, Purpose},
+    certificate::Certificate,
+    relay::RelayHost,
+    runtime, soundness,
     terminal::{self, Progress},
 };
 use time::OffsetDateTime;
 
 use crate::{
-    directory::{self, RootKey},
+    directory,
     fleet::Fleet,
-    issue::{Authority, Names, Server, Signing},
-    key::{Algorithm, PrivateKey, StoredKey},
+    issue::{Authority, CertifiedKey},
+    key::{Algorithm, PrivateKey},
+    names::Names,
     restarts::Peer,
+    role::{Child, Role},
     rotate::PairArgs,
-    secrets::Role,
-    successors,
+    successors::{self, Left},
     turnover::Becomes,
 };
 
-/// Which of the management cluster's pairs is replaced.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Replaced {
-    Server,
-    Signing,
-}
-
-pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, replaced: Replaced) -> Result<ExitCode> {
-    let role = match replaced {
-        Replaced::Server => Role::Server,
-        Replaced::Signing => Role::Signing,
-    };
+pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> Result<ExitCode> {
     let common = &args.common;
+    let namespace = &flags.namespace;
     common.output.format()?;
     common.names.check()?;
-    let now = OffsetDateTime::now_utc();
-    let namespace = &flags.namespace;
-    let kubeconfig = flags.load()?;
-    let fleet = Fleet::alone(&kubeconfig, flags)?;
-    let mut fleet = fleet.observe(common.places(flags)).await?;
+    let fleet = Fleet::alone(&flags.load()?, flags)?;
+    let mut fleet = fleet.observe(common.places(namespace)).await?;
     fleet.complete()?;
-    let host = fleet.host().clone();
-    let trusted = fleet.management.trusted().to_vec();
-    let live = fleet.take_pair(role).chain;
-    let Some(live) = live else {
-        return Err(
-            Error::new(format!("secret {} holds no certificate", common.names.of(role)))
-                .context(fleet.management.cluster.context())
-                .hint("run `kubectl relay-certs init` first"),
-        );
-    };
-
-    let left = successors::read(&common.pki_dir, role)?;
-    // A run that was cut off between the cluster and the files only has to end.
-    let is_done = left.chain.as_ref() == Some(&live);
-    let (chain, key) = match (&args.cert, &args.key, left.chain, left.key) {
-        _ if is_done => {
-            if common.writes() {
-                successors::take_over(&common.pki_dir, role)?;
-            }
-            terminal::story("Nothing changed: the certificate that was made before is in place.");
-            return Ok(ExitCode::Done);
-        }
-        (Some(cert), Some(key), ..) => own(cert, key)?,
-        (_, _, Some(chain), Some(StoredKey::Plain(key))) => (chain, key),
-        (_, _, None, left) => {
-            let authority = authority(args, &trusted)?;
-            let left = match left {
-                Some(StoredKey::Plain(key)) => Some(key),
-                _ => None,
-            };
-            let algorithm = Algorithm::like(live.leaf().key_kind());
-            let (names, lifetime) = (
-                match replaced {
-                    Replaced::Server => Names::like(live.leaf(), &host),
-                    Replaced::Signing => Names::signing(namespace),
-                },
-                common.lifetime,
-            );
-            let _spinner = Progress::spinner("making a key and a certificate");
-            let made = runtime::compute(move || {
-                let key = left.map_or_else(|| PrivateKey::generate(algorithm), Ok)?;
-                match replaced {
-                    Replaced::Server => authority
-                        .server(key, &names, lifetime, now)
-                        .map(|s| (s.chain, s.key)),
-                    Replaced::Signing => authority
-                        .signing(key, &names, lifetime, now)
-                        .map(|s| (s.chain, s.key)),
-                }
-            });
-            made.await
-                .map_err(|e| Error::new(format!("cannot issue {}: {e}", role.stem())))?
-        }
-        (_, _, Some(_), _) => {
-            return Err(
-                Error::new(format!("{} is not there or encrypted", left.key_place))
-                    .hint("an interrupted run has left its certificate: move that away, and run again"),
-            );
-        }
-    };
-    let purpose = match replaced {
-        Replaced::Server => Purpose::Server {
-            host: &host.to_string(),
-        },
-        Replaced::Signing => Purpose::Signing,
-    };
-    let findings = soundness::of_chain(&chain, Some(key.public_key()), Some(&trusted), purpose, now);
-    if let Some(defect) = findings.error() {
-        return Err(Error::new(format!("the new certificate {defect}"))
-            .hint("nothing was written; `kubectl relay-certs rotate root` replaces a root"));
-    }
-
-    let trusts = fleet.roots().into_iter().collect();
     let context = fleet.management.cluster.context().to_owned();
-    let (server, signing) = match replaced {
-        Replaced::Server => (Some(Server { chain, key }), None),
-        Replaced::Signing => (None, Some(Signing { chain, key })),
-    };
-    let becomes = Becomes {
-        trusts,
-        server: server.as_ref(),
-        signing: signing.as_ref(),
-        take_over: common.take_over,
-    };
-    let plan = fleet.turn(&becomes).await?.into_plan(common.places(flags)).0;
-    let pair = server
-        .as_ref()
-        .map(|s| (&s.chain, &s.key))
-        .or(signing.as_ref().map(|s| (&s.chain, &s.key)));
-    if let Some((chain, key)) = pair.filter(|_| common.writes() && args.cert.is_none()) {
-        successors::write(&common.pki_dir, role, chain, key, &RootKey::Plain)?;
-    }
-    common.carry_out(plan).await?;
-    if !common.writes() {
-        terminal::story("Nothing was written: this was a dry run.");
+    let live = fleet.take_pair(child.role()).chain.ok_or_else(|| {
+        let secret = common.names.of(child.role());
+        Error::new(format!("secret {secret} holds no certificate"))
+            .context(&context)
+            .hint("run `kubectl relay-certs init` first")
+    })?;
+
+    let left = successors::read(&common.pki_dir, child.role())?;
+    // A run that was cut off between the cluster and the files only has to end.
+    if left.chain.as_ref() == Some(&live) {
+        if common.writes() {
+            successors::take_over(&common.pki_dir, child.role())?;
+        }
+        terminal::story("Nothing changed: the certificate that was made before is in place.");
         return Ok(ExitCode::Done);
     }
-    if args.cert.is_none() {
-        for old in successors::take_over(&common.pki_dir, role)? {
+    let host = fleet.host().clone();
+    let trusted = fleet.management.trusted().to_vec();
+    let brought = own(args)?;
+    let is_brought = brought.is_some();
+    let pair = match brought {
+        Some(pair) => pair,
+        None => match left.left()? {
+            Left::Pair(pair) => pair,
+            Left::Key(key) => issue(args, child, key, live.leaf(), &host, &trusted).await?,
+        },
+    };
+    is_sound(child, &pair, &host, &trusted)?;
+
+    let becomes = Becomes {
+        trusts: fleet.roots().into_iter().collect(),
+        issued: &[(child, pair)],
+        take_over: common.take_over,
+    };
+    let keep = || match &becomes.issued[0] {
+        _ if is_brought => Ok(()),
+        (child, pair) => successors::write_pair(&common.pki_dir, *child, pair),
+    };
+    common.carry_out(namespace, fleet, &becomes, keep).await?;
+    if common.writes() && !is_brought {
+        for old in successors::take_over(&common.pki_dir, child.role())? {
             terminal::story(&format!("What it replaces is kept as {}.", old.display()));
         }
     }
-    terminal::story(&match replaced {
-        Replaced::Server => "The relay server notices it by itself.".to_owned(),
-        Replaced::Signing => format!(
+    common.then(&match child {
+        Child::Server => "The relay server notices it by itself.".to_owned(),
+        Child::Signing => format!(
             "Restart the relay server, so that it issues by it:\n  {}",
             Peer::Server.restart(host.service(), namespace, &context)
         ),
@@ -156,30 +89,67 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, replaced: Replaced
     Ok(ExitCode::Done)
 }
 
-/// The root of the PKI directory, which has to be one that is trusted.
-fn authority(args: &PairArgs, trusted: &[relay_shared::certificate::Certificate]) -> Result<Authority> {
-    let common = &args.common;
-    let path = directory::key_path(&common.pki_dir, Role::Root);
-    let hint = "give the --pki-dir that the root in use was made in, or a certificate of yours with --cert and --key";
-    let key = match directory::read_key(&path, hint)? {
-        None => return Err(Error::new(format!("{} is not there", path.display())).hint(hint)),
-        Some(StoredKey::Plain(key)) => key,
-        Some(StoredKey::Encrypted(key)) => args.password.unlock(&key, &path.display().to_string())?,
+/// The user's own pair, if there is one.
+fn own(args: &PairArgs) -> Result<Option<CertifiedKey>> {
+    let (Some(cert), Some(key)) = (&args.cert, &args.key) else {
+        return Ok(None);
     };
-    Authority::new(trusted, key).map_err(|_| {
-        Error::new(format!(
-            "{} is not the key of a root that is trusted",
-            path.display()
-        ))
-        .hint(hint)
-    })
-}
-
-/// The user's own pair.
-fn own(cert: &std::path::Path, key: &std::path::Path) -> Result<(Chain, PrivateKey)> {
     let hint = "give a PEM file that holds it";
-    let missing = |path: &std::path::Path| Error::new(format!("{} is not there", path.display()));
+    let missing = |path: &Path| Error::new(format!("{} is not there", path.display()));
     let chain = directory::read_chain(cert, hint)?.ok_or_else(|| missing(cert))?;
     let key = directory::read_plain_key(key, hint)?.ok_or_else(|| missing(key))?;
-    Ok((chain, key))
+    Ok(Some(CertifiedKey { chain, key }))
+}
+
+/// Issues what replaces a certificate from the root in use: to the key that was left, or
+/// a new one.
+async fn issue(
+    args: &PairArgs,
+    child: Child,
+    left: Option<PrivateKey>,
+    replaced: &Certificate,
+    host: &RelayHost,
+    trusted: &[Certificate],
+) -> Result<CertifiedKey> {
+    let authority = authority(args, trusted)?;
+    let names = Names::successor(child, replaced, host);
+    let algorithm = Algorithm::like(replaced.key_kind());
+    let lifetime = args.common.lifetime;
+    let _spinner = Progress::spinner("making a key and a certificate");
+    let issued = runtime::compute(move || {
+        let key = left.map_or_else(|| PrivateKey::generate(algorithm), Ok)?;
+        authority.issue(child, key, &names, lifetime, OffsetDateTime::now_utc())
+    });
+    let stem = child.role().stem();
+    issued
+        .await
+        .map_err(|e| Error::new(format!("cannot issue {stem}: {e}")))
+}
+
+/// The root of the PKI directory, which has to be one that is trusted.
+fn authority(args: &PairArgs, trusted: &[Certificate]) -> Result<Authority> {
+    let path = directory::key_path(&args.common.pki_dir, Role::Root);
+    let place = path.display().to_string();
+    let hint = "give the --pki-dir that the root in use was made in, or a certificate of yours with --cert and --key";
+    let key = directory::read_key(&path, hint)?
+        .ok_or_else(|| Error::new(format!("{place} is not there")).hint(hint))?;
+    let key = key.open(|key| args.password.unlock(key, &place))?;
+    Authority::new(trusted, key)
+        .map_err(|_| Error::new(format!("{place} is not the key of a root that is trusted")).hint(hint))
+}
+
+/// Makes sure that the relay accepts a pair in place of the one in use.
+fn is_sound(child: Child, pair: &CertifiedKey, host: &RelayHost, trusted: &[Certificate]) -> Result<()> {
+    let findings = soundness::of_chain(
+        &pair.chain,
+        Some(pair.key.public_key()),
+        Some(trusted),
+        child.purpose(&host.to_string()),
+        OffsetDateTime::now_utc(),
+    );
+    match findings.error() {
+        None => Ok(()),
+        Some(defect) => Err(Error::new(format!("the new certificate {defect}"))
+            .hint("nothing was written; `kubectl relay-certs rotate root` replaces a root")),
+    }
 }

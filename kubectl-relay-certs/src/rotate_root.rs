@@ -4,19 +4,18 @@
 use std::path::Path;
 
 use relay_shared::{
-    Error, ExitCode, Result, args::ClusterArgs, certificate::Certificate, chain::Chain, runtime, terminal,
+    Error, ExitCode, Result, args::ClusterArgs, certificate::Certificate, chain::Chain, terminal,
 };
 use time::OffsetDateTime;
 
 use crate::{
-    directory::{self, Pair, RootKey},
+    directory::Pair,
     fleet::{Fleet, Member},
-    issue::{Authority, Names, Server, Signing},
-    key::{Algorithm, PrivateKey, StoredKey},
-    registered,
+    issue::CertifiedKey,
+    new_root, registered,
+    role::{Child, Role},
     rotate::{CommonArgs, RootArgs},
-    rotation::{Seen, Trust, Turn},
-    secrets::Role,
+    rotation::{Outcome, Seen, Trust, Turn},
     successors::{self, Successor},
     turnover::Becomes,
 };
@@ -28,7 +27,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &RootArgs) -> Result<ExitCode
     let next = successors::read(&common.pki_dir, Role::Root)?;
     let kubeconfig = flags.load()?;
     let fleet = Fleet::connect(&kubeconfig, flags, &args.remotes, false)?;
-    let fleet = fleet.observe(common.places(flags)).await?;
+    let fleet = fleet.observe(common.places(&flags.namespace)).await?;
     fleet.complete()?;
     if !args.only_these {
         let registered = registered::clusters(&fleet.management.cluster, &flags.namespace).await?;
@@ -49,8 +48,8 @@ struct Rotation<'a> {
     args: &'a RootArgs,
     fleet: Fleet<Member>,
     seen: Seen,
-    server: Chain,
-    signing: Chain,
+    /// The certificates that the management cluster has in use.
+    served: Vec<(Child, Chain)>,
     next: Successor,
 }
 
@@ -64,16 +63,18 @@ impl<'a> Rotation<'a> {
         let trusts = fleet.roots();
         let trusted: Vec<Certificate> = trusts.iter().flat_map(|(_, roots)| roots.clone()).collect();
         let context = fleet.management.cluster.context().to_owned();
-        let mut served = |role| leads_to(fleet.take_pair(role), &trusted).map_err(|e| e.context(&context));
-        let (server, server_root) = served(Role::Server)?;
-        let (signing, signing_root) = served(Role::Signing)?;
+        let served = Child::BOTH.into_iter().map(|child| {
+            let pair = fleet.take_pair(child.role());
+            let (chain, root) = leads_to(pair, &trusted).map_err(|e| e.context(&context))?;
+            Ok(((child, chain), (child, root)))
+        });
+        let (served, roots) = served.collect::<Result<_>>()?;
         let trusts = trusts.into_iter();
         let seen = Seen {
             trusts: trusts
                 .map(|(place, certificates)| Trust { place, certificates })
                 .collect(),
-            server: server_root,
-            signing: signing_root,
+            served: roots,
             next: next.chain.as_ref().map(|chain| chain.leaf().clone()),
         };
         Ok(Self {
@@ -81,8 +82,7 @@ impl<'a> Rotation<'a> {
             args,
             fleet,
             seen,
-            server,
-            signing,
+            served,
             next,
         })
     }
@@ -90,7 +90,10 @@ impl<'a> Rotation<'a> {
     async fn publish(mut self) -> Result<ExitCode> {
         let common = &self.args.common;
         let made = match self.seen.needs_root() {
-            true => Some(make_root(self.args, &mut self.next, self.seen.only_root()?, self.namespace).await?),
+            true => {
+                let (left, old) = (std::mem::take(&mut self.next), self.seen.only_root()?);
+                Some(new_root::make(self.args, left, old, self.namespace).await?)
+            }
             false => None,
         };
         if let Some(root) = &made {
@@ -101,26 +104,20 @@ impl<'a> Rotation<'a> {
             self.next.can_be_published(OffsetDateTime::now_utc())?;
         }
         let restarts = self.fleet.restarts(self.namespace, true).await?;
-        let becomes = becomes(&self.seen, outcome.trusts, common);
-        let plan = self
-            .fleet
-            .turn(&becomes)
-            .await?
-            .into_plan(common.places_of(self.namespace))
-            .0;
-        if let Some(root) = made.filter(|_| common.writes()) {
-            let chain = Chain::new(root.certificate().clone(), Vec::new());
-            let encrypts = self.args.encrypt_root_key || is_encrypted(&common.pki_dir);
-            let kept = self.args.password.kept(encrypts)?;
-            successors::write(&common.pki_dir, Role::Root, &chain, root.key(), &kept)?;
-        }
-        common.carry_out(plan).await?;
+        let becomes = becomes(&self.seen, outcome, &[], common);
+        let keep = || match &made {
+            Some(root) => new_root::keep(self.args, root),
+            None => Ok(()),
+        };
+        common
+            .carry_out(self.namespace, self.fleet, &becomes, keep)
+            .await?;
         tell(
             common,
             "Every cluster trusts the new root, too. Restart the relay, so that it reads it:",
             &restarts,
         );
-        then(common, "Then: kubectl relay-certs rotate root --step issue");
+        common.then("Then: kubectl relay-certs rotate root --step issue");
         Ok(ExitCode::Done)
     }
 
@@ -130,156 +127,80 @@ impl<'a> Rotation<'a> {
             args,
             fleet,
             seen,
-            server,
-            signing,
+            served,
             next,
         } = self;
         let common = &args.common;
         let outcome = seen.take(Turn::Issue)?;
-        let fleet = match args.assume_restarted || !(outcome.server || outcome.signing) {
+        let fleet = match args.assume_restarted || outcome.issues.is_empty() {
             true => fleet,
             false => fleet.restarted(namespace).await?,
         };
-        let host = fleet.host().clone();
-        let mut issued = (None, None);
-        if outcome.server || outcome.signing {
-            let root = seen
-                .new_root()?
-                .cloned()
-                .ok_or_else(|| Error::new("there is no new root"))?;
-            let authority = authority(args, next, &root)?;
-            let left = (
-                successors::read(&common.pki_dir, Role::Server)?,
-                successors::read(&common.pki_dir, Role::Signing)?,
-            );
-            let (names, lifetime) = (
-                (Names::like(server.leaf(), &host), Names::signing(namespace)),
-                common.lifetime,
-            );
-            let kinds = (server.leaf().key_kind(), signing.leaf().key_kind());
-            let wanted = (outcome.server, outcome.signing);
-            let _spinner = terminal::Progress::spinner("making keys and certificates");
-            let made = runtime::compute(move || {
-                let now = OffsetDateTime::now_utc();
-                let server = wanted.0.then(|| {
-                    successor(left.0, kinds.0, &root, |key| {
-                        let Server { chain, key } = authority.server(key, &names.0, lifetime, now)?;
-                        Ok((chain, key))
-                    })
-                });
-                let signing = wanted.1.then(|| {
-                    successor(left.1, kinds.1, &root, |key| {
-                        let Signing { chain, key } = authority.signing(key, &names.1, lifetime, now)?;
-                        Ok((chain, key))
-                    })
-                });
-                Result::Ok((server.transpose()?, signing.transpose()?))
-            });
-            let (server, signing) = made.await?;
-            issued = (
-                server.map(|(chain, key)| Server { chain, key }),
-                signing.map(|(chain, key)| Signing { chain, key }),
-            );
-        }
-        let restarts = fleet.restarts(namespace, false).await?;
-        let becomes = Becomes {
-            server: issued.0.as_ref(),
-            signing: issued.1.as_ref(),
-            ..becomes(&seen, outcome.trusts, common)
+        let issued = match seen.new_root()?.filter(|_| !outcome.issues.is_empty()) {
+            Some(root) => {
+                let replaced = served.into_iter();
+                let replaced = replaced.filter(|(child, _)| outcome.issues.contains(child));
+                new_root::issue(args, next, root, replaced.collect(), fleet.host()).await?
+            }
+            None => Vec::new(),
         };
-        let plan = fleet
-            .turn(&becomes)
-            .await?
-            .into_plan(common.places_of(namespace))
-            .0;
-        if common.writes() {
-            if let Some(Server { chain, key }) = &issued.0 {
-                successors::write(&common.pki_dir, Role::Server, chain, key, &RootKey::Plain)?;
-            }
-            if let Some(Signing { chain, key }) = &issued.1 {
-                successors::write(&common.pki_dir, Role::Signing, chain, key, &RootKey::Plain)?;
-            }
-        }
-        common.carry_out(plan).await?;
+        let restarts = fleet.restarts(namespace, false).await?;
+        let becomes = becomes(&seen, outcome, &issued, common);
+        let keep = || {
+            let mut issued = issued.iter();
+            issued.try_for_each(|(child, pair)| successors::write_pair(&common.pki_dir, *child, pair))
+        };
+        common.carry_out(namespace, fleet, &becomes, keep).await?;
         tell(
             common,
             "The server's certificates come from the new root. Restart it, so that it issues by it:",
             &restarts,
         );
-        then(
-            common,
+        common.then(
             "Agents renew their certificates by themselves, or when they are restarted after\n\
-                      their relay-client-tls-secret was deleted. Then:\n  kubectl relay-certs rotate root --step retire",
+             their relay-client-tls-secret was deleted. Then:\n  kubectl relay-certs rotate root --step retire",
         );
         Ok(ExitCode::Done)
     }
 
     async fn retire(self) -> Result<ExitCode> {
-        let Self {
-            namespace,
-            args,
-            fleet,
-            seen,
-            server,
-            signing,
-            ..
-        } = self;
-        let common = &args.common;
-        let outcome = seen.take(Turn::Retire)?;
-        let stays = match seen.new_root()? {
+        let common = &self.args.common;
+        let outcome = self.seen.take(Turn::Retire)?;
+        let stays = match self.seen.new_root()? {
             Some(new) => new.clone(),
-            None => seen.only_root()?.clone(),
+            None => self.seen.only_root()?.clone(),
         };
-        let fleet = fleet.renewed(namespace, &stays).await?;
-        let retires = seen.is_changed_by(&outcome);
-        let becomes = becomes(&seen, outcome.trusts, common);
-        let plan = fleet
-            .turn(&becomes)
-            .await?
-            .into_plan(common.places_of(namespace))
-            .0;
-        common.carry_out(plan).await?;
-        if common.writes() && seen.next == Some(stays) {
-            settle(&common.pki_dir, &server, &signing)?;
+        let fleet = self.fleet.renewed(self.namespace, &stays).await?;
+        let retires = self.seen.is_changed_by(&outcome);
+        let becomes = becomes(&self.seen, outcome, &[], common);
+        common
+            .carry_out(self.namespace, fleet, &becomes, || Ok(()))
+            .await?;
+        if common.writes() && self.seen.next == Some(stays) {
+            settle(&common.pki_dir, &self.served)?;
         }
-        then(
-            common,
-            match retires {
-                true => "The old root is retired: only what comes from the new one is accepted.",
-                false => "Every cluster trusts the same root alone: there was no other to retire.",
-            },
-        );
+        common.then(match retires {
+            true => "The old root is retired: only what comes from the new one is accepted.",
+            false => "Every cluster trusts the same root alone: there was no other to retire.",
+        });
         Ok(ExitCode::Done)
     }
 
     async fn abort(self) -> Result<ExitCode> {
-        let Self {
-            namespace,
-            args,
-            fleet,
-            seen,
-            ..
-        } = self;
-        let common = &args.common;
-        let outcome = seen.abort()?;
-        let takes_back = seen.is_changed_by(&outcome);
-        let becomes = becomes(&seen, outcome.trusts, common);
-        let plan = fleet
-            .turn(&becomes)
-            .await?
-            .into_plan(common.places_of(namespace))
-            .0;
-        common.carry_out(plan).await?;
-        then(
-            common,
-            match takes_back {
-                true => {
-                    "No cluster trusts the new root any more. If it was made here, it is kept as\n\
-                     relay-root-next.crt and .key, and another publish takes it again."
-                }
-                false => "No cluster trusts a new root: there was nothing to take back.",
-            },
-        );
+        let common = &self.args.common;
+        let outcome = self.seen.abort()?;
+        let takes_back = self.seen.is_changed_by(&outcome);
+        let becomes = becomes(&self.seen, outcome, &[], common);
+        common
+            .carry_out(self.namespace, self.fleet, &becomes, || Ok(()))
+            .await?;
+        common.then(match takes_back {
+            true => {
+                "No cluster trusts the new root any more. If it was made here, it is kept as\n\
+                 relay-root-next.crt and .key, and another publish takes it again."
+            }
+            false => "No cluster trusts a new root: there was nothing to take back.",
+        });
         Ok(ExitCode::Done)
     }
 }
@@ -306,103 +227,10 @@ fn leads_to(pair: Pair, trusted: &[Certificate]) -> Result<(Chain, Certificate)>
     Ok((chain, top))
 }
 
-/// Makes the new root, with the key that an interrupted run has left.
-async fn make_root(
-    args: &RootArgs,
-    next: &mut Successor,
-    old: &Certificate,
-    namespace: &str,
-) -> Result<Authority> {
-    let left = next
-        .key
-        .take()
-        .map(|key| opened(args, key, &next.key_place))
-        .transpose()?;
-    let (names, lifetime, algorithm) = (
-        Names::root(namespace),
-        args.common.lifetime,
-        Algorithm::like(old.key_kind()),
-    );
-    let _spinner = terminal::Progress::spinner("making the new root");
-    let made = runtime::compute(move || {
-        let key = left.map_or_else(|| PrivateKey::generate(algorithm), Ok)?;
-        Authority::root(key, &names, lifetime, OffsetDateTime::now_utc())
-    });
-    made.await
-        .map_err(|e| Error::new(format!("cannot issue the new root: {e}")))
-}
-
-/// The new root with its key.
-fn authority(args: &RootArgs, next: Successor, root: &Certificate) -> Result<Authority> {
-    let directory = args.common.pki_dir.display();
-    let Some(key) = next.key else {
-        return Err(Error::new(format!(
-            "{directory} has not the key of the new root {}",
-            root.fingerprint()
-        ))
-        .hint("give the --pki-dir that it was published from"));
-    };
-    let key = opened(args, key, &next.key_place)?;
-    Authority::new(std::slice::from_ref(root), key).map_err(|_| {
-        Error::new(format!(
-            "{} is not the key of the new root {}",
-            next.key_place,
-            root.fingerprint()
-        ))
-        .hint("give the --pki-dir that it was published from")
-    })
-}
-
-/// Whether the key of the root in use is behind a password.
-fn is_encrypted(directory: &Path) -> bool {
-    let key = directory::read_key(&directory::key_path(directory, Role::Root), "");
-    matches!(key, Ok(Some(StoredKey::Encrypted(_))))
-}
-
-fn opened(args: &RootArgs, key: StoredKey, place: &str) -> Result<PrivateKey> {
-    match key {
-        StoredKey::Plain(key) => Ok(key),
-        StoredKey::Encrypted(key) => args.password.unlock(&key, place),
-    }
-}
-
-/// What an interrupted run has left of a successor if the new root has issued it, else
-/// a new one.
-fn successor(
-    left: Successor,
-    kind: relay_shared::certificate::KeyKind,
-    root: &Certificate,
-    issue: impl FnOnce(PrivateKey) -> Result<(Chain, PrivateKey), String>,
-) -> Result<(Chain, PrivateKey)> {
-    let key = match left.key {
-        Some(StoredKey::Plain(key)) => Some(key),
-        Some(StoredKey::Encrypted(_)) => {
-            return Err(
-                Error::new(format!("{} is encrypted", left.key_place)).hint("move it away, and run again")
-            );
-        }
-        None => None,
-    };
-    if let Some(chain) = left.chain {
-        return match key {
-            Some(key) if chain.leaf().is_for(key.public_key()) && chain.leaf().is_signed_by(root) => {
-                Ok((chain, key))
-            }
-            _ => Err(Error::new(format!(
-                "what is beside {} is not from the new root",
-                left.key_place
-            ))
-            .hint("another rotation has left it: move both away, and run again")),
-        };
-    }
-    let key = key.map_or_else(|| PrivateKey::generate(Algorithm::like(kind)), Ok);
-    key.and_then(issue)
-        .map_err(|e| Error::new(format!("cannot issue from the new root: {e}")))
-}
-
 /// Gives what was made its final names, where it is what the clusters hold now.
-fn settle(directory: &Path, server: &Chain, signing: &Chain) -> Result<()> {
-    for (role, chain) in [(Role::Server, server), (Role::Signing, signing)] {
+fn settle(directory: &Path, served: &[(Child, Chain)]) -> Result<()> {
+    for (child, chain) in served {
+        let role = child.role();
         if successors::read(directory, role)?.chain.as_ref() == Some(chain) {
             successors::take_over(directory, role)?;
         }
@@ -413,12 +241,16 @@ fn settle(directory: &Path, server: &Chain, signing: &Chain) -> Result<()> {
     Ok(())
 }
 
-fn becomes<'a>(seen: &Seen, trusts: Vec<Vec<Certificate>>, common: &CommonArgs) -> Becomes<'a> {
+fn becomes<'a>(
+    seen: &Seen,
+    outcome: Outcome,
+    issued: &'a [(Child, CertifiedKey)],
+    common: &CommonArgs,
+) -> Becomes<'a> {
     let places = seen.trusts.iter().map(|trust| trust.place.clone());
     Becomes {
-        trusts: places.zip(trusts).collect(),
-        server: None,
-        signing: None,
+        trusts: places.zip(outcome.trusts).collect(),
+        issued,
         take_over: common.take_over,
     }
 }
@@ -430,11 +262,4 @@ fn tell(common: &CommonArgs, what: &str, lines: &[String]) {
             terminal::story(&format!("  {line}"));
         }
     }
-}
-
-fn then(common: &CommonArgs, what: &str) {
-    terminal::story(match common.writes() {
-        true => what,
-        false => "Nothing was written: this was a dry run.",
-    });
 }

@@ -8,6 +8,8 @@
 
 use relay_shared::{Error, Result, certificate::Certificate};
 
+use crate::role::Child;
+
 /// A turn of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Turn {
@@ -24,10 +26,8 @@ pub(crate) enum Turn {
 pub(crate) struct Seen {
     /// Every `ca.crt` there is.
     pub(crate) trusts: Vec<Trust>,
-    /// The root that the management cluster's server certificate leads to.
-    pub(crate) server: Certificate,
-    /// The root that its signing certificate leads to.
-    pub(crate) signing: Certificate,
+    /// The root that each certificate of the management cluster leads to.
+    pub(crate) served: Vec<(Child, Certificate)>,
     /// The new root of the PKI directory.
     pub(crate) next: Option<Certificate>,
 }
@@ -46,10 +46,8 @@ pub(crate) struct Trust {
 pub(crate) struct Outcome {
     /// What each `ca.crt` is to hold, in the order they were seen.
     pub(crate) trusts: Vec<Vec<Certificate>>,
-    /// Whether the server's certificate is issued anew.
-    pub(crate) server: bool,
-    /// Whether the signing certificate is issued anew.
-    pub(crate) signing: bool,
+    /// Which certificates are issued anew.
+    pub(crate) issues: Vec<Child>,
 }
 
 /// The two roots of a rotation that is under way.
@@ -163,9 +161,9 @@ impl Seen {
             return Err(behind("does not trust the new root", &lacking)
                 .hint("run `--step publish` again, for all clusters"));
         }
+        let behind = self.served.iter().filter(|(_, root)| root != pair.new);
         Ok(Outcome {
-            server: self.server != *pair.new,
-            signing: self.signing != *pair.new,
+            issues: behind.map(|(child, _)| *child).collect(),
             ..self.stay()
         })
     }
@@ -251,12 +249,12 @@ impl Seen {
 
     /// The certificates in use that lead to a root, as messages name them.
     fn issued_by(&self, root: &Certificate) -> Vec<&'static str> {
-        let both = [
-            (&self.server, "server's certificate"),
-            (&self.signing, "signing certificate"),
-        ];
-        let issued = both.into_iter().filter(|(leads_to, _)| *leads_to == root);
-        issued.map(|(_, what)| what).collect()
+        let issued = self.served.iter().filter(|(_, leads_to)| leads_to == root);
+        let name = |(child, _): &(Child, Certificate)| match child {
+            Child::Server => "server's certificate",
+            Child::Signing => "signing certificate",
+        };
+        issued.map(name).collect()
     }
 
     fn lacking(&self, root: &Certificate) -> Vec<&Trust> {
@@ -296,8 +294,7 @@ impl Seen {
     fn trust(&self, becomes: impl Fn(&Trust) -> Vec<Certificate>) -> Outcome {
         Outcome {
             trusts: self.trusts.iter().map(becomes).collect(),
-            server: false,
-            signing: false,
+            issues: Vec::new(),
         }
     }
 }

@@ -14,7 +14,7 @@ use relay_shared::{
     manifest::Manifest,
     owner::Owner,
     plan::{Action, Change, Step},
-    soundness::{self, Purpose},
+    soundness,
 };
 use serde_json::json;
 use time::OffsetDateTime;
@@ -22,8 +22,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::Pair,
+    issue::CertifiedKey,
     key::{PrivateKey, StoredKey},
     restarts,
+    role::Role,
 };
 
 const CA: &str = "ca.crt";
@@ -32,28 +34,6 @@ const KEY: &str = "tls.key";
 
 /// kubectl's client-side apply keeps a copy of the whole object here, keys included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// What a certificate is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Agents and server trust each other by it.
-    Root,
-    /// The relay server presents it.
-    Server,
-    /// The relay server issues the agents' certificates by it.
-    Signing,
-}
-
-impl Role {
-    /// The name of its files, without extension, as on the page.
-    pub(crate) fn stem(self) -> &'static str {
-        match self {
-            Self::Root => "relay-root",
-            Self::Server => "relay-server-tls",
-            Self::Signing => "relay-tls-signing",
-        }
-    }
-}
 
 /// A Secret as it is in a cluster. What cannot be read is as good as missing: the
 /// relay cannot use it either.
@@ -74,8 +54,8 @@ pub(crate) struct Live {
 #[derive(Clone, Copy)]
 pub(crate) struct Contents<'a> {
     pub(crate) roots: &'a [Certificate],
-    /// The Root's Secret holds no pair.
-    pub(crate) pair: Option<(&'a Chain, &'a PrivateKey)>,
+    /// The root's Secret holds no pair.
+    pub(crate) pair: Option<&'a CertifiedKey>,
 }
 
 impl Live {
@@ -143,11 +123,7 @@ impl Live {
             );
         }
         let roots = self.roots.as_deref();
-        let purpose = match role {
-            Role::Root => None,
-            Role::Server => Some(Purpose::Server { host }),
-            Role::Signing => Some(Purpose::Signing),
-        };
+        let purpose = role.child().map(|child| child.purpose(host));
         if let (None, Some(roots)) = (purpose, roots) {
             findings.extend(soundness::of_trusted(roots, now));
         }
@@ -195,7 +171,7 @@ impl Live {
             let from = self.roots.as_deref().map(fingerprints);
             change(CA, from.unwrap_or_default(), fingerprints(wanted.roots));
         }
-        if let Some((chain, key)) = wanted.pair {
+        if let Some(CertifiedKey { chain, key }) = wanted.pair {
             if self.chain.as_ref() != Some(chain) {
                 let from = self.chain.as_ref().map(Chain::fingerprints);
                 change(CERTIFICATE, from.unwrap_or_default(), chain.fingerprints());
@@ -334,7 +310,7 @@ fn filled(manifest: Manifest, wanted: &Contents<'_>) -> Manifest {
     let manifest = manifest.data(CA, roots.as_bytes());
     match wanted.pair {
         None => manifest,
-        Some((chain, key)) => manifest
+        Some(CertifiedKey { chain, key }) => manifest
             .data(CERTIFICATE, chain.pem().as_bytes())
             .private_data(KEY, Zeroizing::new(key.pem().as_bytes().to_vec())),
     }

@@ -15,7 +15,8 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     cli::StatusArgs,
     fleet::{Fleet, Member, Places, Slot, TokenSlot},
-    secrets::{Live, Role},
+    role::Role,
+    secrets::Live,
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {

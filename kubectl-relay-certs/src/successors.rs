@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 
 use crate::{
     directory::{self, RootKey},
+    issue::CertifiedKey,
     key::{PrivateKey, StoredKey},
-    secrets::Role,
+    role::{Child, Role},
 };
 
 const HINT: &str = "mend it, move it away, or choose another --pki-dir";
@@ -26,7 +27,33 @@ pub(crate) struct Successor {
     pub(crate) key_place: String,
 }
 
+/// What an interrupted run has left of a pair.
+pub(crate) enum Left {
+    /// All of it.
+    Pair(CertifiedKey),
+    /// Its key, to issue to; none if there was no such run.
+    Key(Option<PrivateKey>),
+}
+
 impl Successor {
+    /// Takes it as a pair, whose keys are never encrypted.
+    ///
+    /// # Errors
+    /// If there is a certificate without its key, or a key that is encrypted.
+    pub(crate) fn left(self) -> Result<Left> {
+        let place = self.key_place;
+        match (self.chain, self.key) {
+            (_, Some(StoredKey::Encrypted(_))) => {
+                Err(Error::new(format!("{place} is encrypted")).hint("move it away, and run again"))
+            }
+            (Some(_), None) => Err(Error::new(format!("{place} is not there"))
+                .hint("an interrupted run has left its certificate: move that away, and run again")),
+            (Some(chain), Some(StoredKey::Plain(key))) => Ok(Left::Pair(CertifiedKey { chain, key })),
+            (None, Some(StoredKey::Plain(key))) => Ok(Left::Key(Some(key))),
+            (None, None) => Ok(Left::Key(None)),
+        }
+    }
+
     /// Makes sure that a new root can be published: that it is one, and that its key is
     /// here. Nothing could be issued from another, and every cluster would trust it.
     ///
@@ -73,7 +100,7 @@ pub(crate) fn read(directory: &Path, role: Role) -> Result<Successor> {
 pub(crate) fn write(
     directory: &Path,
     role: Role,
-    chain: &Chain,
+    pem: &str,
     key: &PrivateKey,
     root_key: &RootKey,
 ) -> Result<()> {
@@ -85,7 +112,7 @@ pub(crate) fn write(
         }
         let certificate = path(directory, role, "next", "crt");
         if !certificate.exists() {
-            directory::write_new(&certificate, chain.pem().as_bytes())?;
+            directory::write_new(&certificate, pem.as_bytes())?;
         }
         directory::sync(directory)
     };
@@ -93,6 +120,15 @@ pub(crate) fn write(
         Error::new(format!("cannot write {}: {e}", key_path.display()))
             .hint("nothing was written to any cluster; mend it or choose another --pki-dir, and run again")
     })
+}
+
+/// Writes a pair, likewise.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_pair(directory: &Path, child: Child, pair: &CertifiedKey) -> Result<()> {
+    let CertifiedKey { chain, key } = pair;
+    write(directory, child.role(), &chain.pem(), key, &RootKey::Plain)
 }
 
 /// Gives a role's successor the final names, and keeps what had them before. Can be
@@ -150,6 +186,11 @@ fn path(directory: &Path, role: Role, age: &str, kind: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        issue::{Authority, LIFETIME},
+        key::Algorithm,
+        names::Names,
+    };
 
     /// The files of a directory before and after, as `NAME=CONTENT`.
     #[track_caller]
@@ -170,6 +211,39 @@ mod tests {
             .collect();
         files.sort();
         assert_eq!(files.join(" "), after);
+    }
+
+    #[test]
+    fn what_is_left_is_a_pair_or_a_key_alone() {
+        let key = || PrivateKey::generate(Algorithm::EcdsaP256).expect("is made");
+        let names = Names::root("gloo-mesh");
+        let root = Authority::root(key(), &names, LIFETIME, OffsetDateTime::now_utc()).expect("is issued");
+        let chain = || Some(Chain::new(root.certificate().clone(), Vec::new()));
+        let plain = || Some(StoredKey::Plain(key()));
+        let encrypted = || {
+            let pem = key().encrypted_pem(b"pass").expect("is encrypted");
+            StoredKey::from_pem(pem.as_bytes()).ok()
+        };
+        let left = |chain, key| {
+            let key_place = "a.key".to_owned();
+            match (Successor {
+                chain,
+                key,
+                key_place,
+            })
+            .left()
+            {
+                Ok(Left::Pair(_)) => "pair".to_owned(),
+                Ok(Left::Key(key)) => key.map_or("nothing", |_| "key").to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(left(None, None), "nothing");
+        assert_eq!(left(None, plain()), "key");
+        assert_eq!(left(chain(), plain()), "pair");
+        assert!(left(chain(), None).contains("a.key is not there"));
+        assert!(left(chain(), encrypted()).contains("a.key is encrypted"));
+        assert!(left(None, encrypted()).contains("a.key is encrypted"));
     }
 
     #[test]

@@ -5,25 +5,23 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
-    Error, Result, access, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, pod::Pod, relay,
-    shell,
+    Error, Result, certificate::Certificate, cluster::ObjectRef, plan::ClusterPlan, pod::Pod, relay, shell,
 };
 
 use crate::{
     fleet::{Fleet, Kind, Member, Slot},
-    issue::{Server, Signing},
+    issue::CertifiedKey,
     restarts::{Peer, is_before},
-    secrets::{self, Contents, Live, Role},
+    role::{Child, Role},
+    secrets::{self, Contents, Live},
 };
 
 /// What Secrets hold after a turn.
 pub(crate) struct Becomes<'a> {
     /// What each `ca.crt` is to hold, by its place as [`Fleet::roots`] names it.
     pub(crate) trusts: HashMap<String, Vec<Certificate>>,
-    /// A new certificate for the server.
-    pub(crate) server: Option<&'a Server>,
-    /// A new certificate to issue by.
-    pub(crate) signing: Option<&'a Signing>,
+    /// What the management cluster is given anew.
+    pub(crate) issued: &'a [(Child, CertifiedKey)],
     /// Whether objects of others are changed.
     pub(crate) take_over: bool,
 }
@@ -142,35 +140,22 @@ impl Fleet<Member> {
         }
         Ok(lines)
     }
-
-    /// What is to be done so that every cluster holds what it should after a turn, and
-    /// may be.
-    ///
-    /// # Errors
-    /// All that forbids it anywhere, at once.
-    pub(crate) async fn turn(self, becomes: &Becomes<'_>) -> Result<Fleet<ClusterPlan>> {
-        self.each("checking rights", async |_, member| {
-            let plan = member.turn(becomes)?;
-            access::review(&plan).await?;
-            Ok(plan)
-        })
-        .await
-    }
 }
 
 impl Member {
-    fn turn(self, becomes: &Becomes<'_>) -> Result<ClusterPlan> {
+    /// What is to be done so that the cluster holds what it should after a turn.
+    ///
+    /// # Errors
+    /// If a program looks after what has to be changed.
+    pub(crate) fn turn(self, becomes: &Becomes<'_>) -> Result<ClusterPlan> {
         let context = self.cluster.context();
         let steps = self.secrets.into_iter().map(|slot| {
             let roots = becomes.trusts.get(&slot.place(context)).map(Vec::as_slice);
             let Slot { role, object, live } = slot;
+            let issued = becomes.issued.iter().find(|(child, _)| child.role() == role);
             let contents = Contents {
                 roots: roots.unwrap_or_default(),
-                pair: match role {
-                    Role::Root => None,
-                    Role::Server => becomes.server.map(|server| (&server.chain, &server.key)),
-                    Role::Signing => becomes.signing.map(|signing| (&signing.chain, &signing.key)),
-                },
+                pair: issued.map(|(_, pair)| pair),
             };
             secrets::step(object, live.as_ref(), &contents, becomes.take_over).map_err(|e| e.context(context))
         });

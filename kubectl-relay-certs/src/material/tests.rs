@@ -33,8 +33,8 @@ fn unlock(_: &EncryptedKey, place: &str) -> Result<PrivateKey> {
 /// A root and what is issued from it, to be put into places.
 struct Set {
     root: Authority,
-    server: Server,
-    signing: Signing,
+    server: CertifiedKey,
+    signing: CertifiedKey,
 }
 
 impl Set {
@@ -46,11 +46,13 @@ impl Set {
         let choices = choices_for(host, "");
         let names = |role| choices.names(role);
         let root = Authority::root(key(), &names(Role::Root), LIFETIME, NOW).expect("is issued");
-        let server = root.server(key(), &names(Role::Server), LIFETIME, NOW);
-        let signing = root.signing(key(), &names(Role::Signing), LIFETIME, NOW);
+        let issue = |child: Child| {
+            let issued = root.issue(child, key(), &names(child.role()), LIFETIME, NOW);
+            issued.expect("is issued")
+        };
         Self {
-            server: server.expect("is issued"),
-            signing: signing.expect("is issued"),
+            server: issue(Child::Server),
+            signing: issue(Child::Signing),
             root,
         }
     }
@@ -61,16 +63,12 @@ impl Set {
 
     /// As files.
     fn server(&self) -> Pair {
-        pair("pki/relay-server-tls.crt", &self.server.chain, &self.server.key)
+        pair("pki/relay-server-tls.crt", &self.server)
     }
 
     /// As files.
     fn signing(&self) -> Pair {
-        pair(
-            "pki/relay-tls-signing.crt",
-            &self.signing.chain,
-            &self.signing.key,
-        )
+        pair("pki/relay-tls-signing.crt", &self.signing)
     }
 
     fn trusted(&self) -> Vec<(String, Vec<Certificate>)> {
@@ -97,11 +95,11 @@ impl Set {
     }
 }
 
-fn pair(place: &str, chain: &Chain, key: &PrivateKey) -> Pair {
+fn pair(place: &str, pair: &CertifiedKey) -> Pair {
     Pair {
         place: place.to_owned(),
-        chain: Some(chain.clone()),
-        key: Some(copy(key)),
+        chain: Some(pair.chain.clone()),
+        key: Some(copy(&pair.key)),
         hint: "",
     }
 }
@@ -254,7 +252,7 @@ fn what_is_not_sound_stops() {
         "pki/relay-server-tls.crt is not signed by the root, but by another",
     );
     let mut found = set.in_directory();
-    found.files.signing = pair("pki/relay-tls-signing.crt", &set.server.chain, &set.server.key);
+    found.files.signing = pair("pki/relay-tls-signing.crt", &set.server);
     check(
         found,
         NOW,

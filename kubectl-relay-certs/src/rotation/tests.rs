@@ -2,8 +2,9 @@ use time::macros::datetime;
 
 use super::*;
 use crate::{
-    issue::{Authority, LIFETIME, Names},
+    issue::{Authority, LIFETIME},
     key::{Algorithm, PrivateKey},
+    names::Names,
 };
 
 fn root() -> Certificate {
@@ -31,8 +32,10 @@ impl World {
                     certificates: letters.chars().map(|letter| self.certificate(letter)).collect(),
                 })
                 .collect(),
-            server: self.certificate(server),
-            signing: self.certificate(signing),
+            served: vec![
+                (Child::Server, self.certificate(server)),
+                (Child::Signing, self.certificate(signing)),
+            ],
             next: next.map(|letter| self.certificate(letter)),
         }
     }
@@ -52,8 +55,10 @@ impl World {
             .iter()
             .map(|trust| trust.iter().map(letter).collect());
         let mut words: Vec<String> = places.collect();
-        words.extend(outcome.server.then(|| "+server".to_owned()));
-        words.extend(outcome.signing.then(|| "+signing".to_owned()));
+        words.extend(outcome.issues.iter().map(|child| match child {
+            Child::Server => "+server".to_owned(),
+            Child::Signing => "+signing".to_owned(),
+        }));
         words.join(" ")
     }
 }
