@@ -16,16 +16,6 @@ const VIRTUAL_SERVICES: &str = "apis/networking.istio.io/v1/namespaces/NAMESPACE
 /// What the cloud makes of a load balancer.
 pub(crate) const ADDRESS: &str = "192.0.2.7";
 
-const fn step(arguments: &'static [&'static str], defects: fn(&Place<'_>) -> Vec<String>) -> Step {
-    Step {
-        arguments,
-        is_broken: true,
-        prints: Prints::Report,
-        meanwhile: None,
-        defects,
-    }
-}
-
 /// A namespace, and the relay's Service in it.
 pub(crate) fn prepare(shell: &Shell, namespace: &str, service_type: &str) {
     let objects = [
@@ -38,10 +28,10 @@ pub(crate) fn prepare(shell: &Shell, namespace: &str, service_type: &str) {
 }
 
 const LOAD_BALANCER: &[Step] = &[
-    step(&["apply", "--via", "loadbalancer"], |place| {
+    Step::new(&["apply", "--via", "loadbalancer"], |place| {
         is_of_type(place, "LoadBalancer")
     }),
-    step(&["apply", "--via", "nodeport"], |place| {
+    Step::new(&["apply", "--via", "nodeport"], |place| {
         is_of_type(place, "NodePort")
     }),
 ];
@@ -70,7 +60,7 @@ fn is_of_type(place: &Place<'_>, wanted: &str) -> Vec<String> {
     }
 }
 
-const ISTIO: &[Step] = &[step(&["apply", "--via", "istio"], is_routed)];
+const ISTIO: &[Step] = &[Step::new(&["apply", "--via", "istio"], is_routed)];
 
 #[test]
 fn apply_by_istio_survives_every_fault_at_every_request() {

@@ -1,7 +1,7 @@
 //! `relay-certs init`.
 
 use crate::{
-    scenario::{Prints, Scenario, Step},
+    scenario::{Scenario, Step},
     snapshot::Place,
 };
 
@@ -25,13 +25,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     contexts: &["mgmt", "east"],
     writes: &["api/v1/namespaces/NAMESPACE/secrets"],
     prepare: |_, _| {},
-    steps: &[Step {
-        arguments: INIT,
-        is_broken: true,
-        prints: Prints::Report,
-        meanwhile: None,
-        defects,
-    }],
+    steps: &[Step::new(INIT, defects)],
 };
 
 #[test]

@@ -2,20 +2,20 @@
 
 use crate::{
     init::{self, INIT, ROOT, SERVER, SIGNING},
-    scenario::{Prints, Scenario, Step},
+    scenario::{Scenario, Step},
     snapshot::Place,
 };
 
 const PROGRAM: &str = "kubectl-relay_certs";
 
-const PUBLISH: Step = step(
+const PUBLISH: Step = Step::new(
     &["rotate", "root", "--remote-context", "east", "--step", "publish"],
     published,
 );
 
 const STEPS: &[Step] = &[
     PUBLISH,
-    step(
+    Step::new(
         &["rotate", "root", "--remote-context", "east", "--abort"],
         aborted,
     ),
@@ -23,11 +23,11 @@ const STEPS: &[Step] = &[
         is_broken: false,
         ..PUBLISH
     },
-    step(
+    Step::new(
         &["rotate", "root", "--remote-context", "east", "--step", "issue"],
         issued,
     ),
-    step(
+    Step::new(
         &["rotate", "root", "--remote-context", "east", "--step", "retire"],
         retired,
     ),
@@ -48,16 +48,6 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 #[test]
 fn rotate_root_survives_every_fault_at_every_request() {
     SCENARIO.try_every_point();
-}
-
-const fn step(arguments: &'static [&'static str], defects: fn(&Place<'_>) -> Vec<String>) -> Step {
-    Step {
-        arguments,
-        is_broken: true,
-        prints: Prints::Report,
-        meanwhile: None,
-        defects,
-    }
 }
 
 /// Every cluster trusts both roots, and the old one's certificates are in use.

@@ -46,6 +46,22 @@ pub(crate) struct Step {
     pub(crate) defects: fn(&Place<'_>) -> Vec<String>,
 }
 
+impl Step {
+    /// A command that writes, reports what, and is broken.
+    pub(crate) const fn new(
+        arguments: &'static [&'static str],
+        defects: fn(&Place<'_>) -> Vec<String>,
+    ) -> Self {
+        Self {
+            arguments,
+            is_broken: true,
+            prints: Prints::Report,
+            meanwhile: None,
+            defects,
+        }
+    }
+}
+
 /// What a command's stdout is.
 #[derive(Clone, Copy)]
 pub(crate) enum Prints {
