@@ -1,6 +1,6 @@
 //! Holds what broken runs have said against what they left behind.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     complaints::Complaints,
@@ -35,7 +35,8 @@ pub(crate) fn judge(
         complain("it took too long", &transcript.duration.as_secs());
     }
     let shown = format!("{}{}", transcript.stdout, transcript.stderr);
-    if shown.contains(['\x1b', '\0']) || shown.contains("panicked") {
+    let obeyed = |c: char| c.is_control() && c != '\n';
+    if shown.contains(obeyed) || shown.contains("panicked") {
         complain("it shows what it should not", transcript);
     }
     if transcript.code == Some(1) {
@@ -47,9 +48,29 @@ pub(crate) fn judge(
             complain("its error has no hint", transcript);
         }
     }
+    let goes_on = "error: interrupted\n  hint: run the same command again to go on\n";
+    if transcript.code == Some(130) && !transcript.stderr.ends_with(goes_on) {
+        complain("it does not say that it was interrupted", transcript);
+    }
+    if !run.begun.is_empty() {
+        complain("it goes on to write", &format!("{:?}\n{transcript}", run.begun));
+    }
     let [before, after] = seen.map(|snapshot| snapshot.versions(&site.namespace));
     match step.prints {
         Prints::Report => {
+            let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for key in keys {
+                let told = |line: &str| {
+                    let words: Vec<_> = line.split_whitespace().collect();
+                    matches!(*words.as_slice(), [context, object, "created" | "configured" | "failed"]
+                        if (context, object) == *key)
+                };
+                if before.get(key) != after.get(key) && !transcript.stdout.lines().any(told) {
+                    let (context, object) = key;
+                    let shown = format!("{object} in {context}\n{transcript}");
+                    complain("it does not say what it wrote", &shown);
+                }
+            }
             for line in transcript.stdout.lines() {
                 let words: Vec<_> = line.split_whitespace().collect();
                 let versions = |context, object| {
@@ -88,7 +109,7 @@ pub(crate) fn judge(
     // Whoever checks first and then writes has written nothing yet.
     let [files_before, files_after] = &run.files;
     let wrote = before != after || files_before != files_after;
-    if transcript.code == Some(1) && run.point.is_before_writes() && wrote && !waits {
+    if transcript.code != Some(0) && run.point.is_before_writes() && wrote && !waits {
         complain("it wrote before all was checked", transcript);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Point {
         context: &'static str,
         nth: usize,
         how: Unreachable,
+        /// Whether all before it have only asked.
+        asks: bool,
     },
 }
 
@@ -33,6 +35,8 @@ pub(crate) enum Break {
     Fault(Fault),
     /// SIGKILL when the request has come, or when it has been answered.
     Kill(Fault),
+    /// SIGINT, as by Ctrl-C, when the request has come, which then goes on like that.
+    Interrupt(Fault),
     /// SIGKILL to the server, likewise.
     KillServer(Fault),
 }
@@ -59,6 +63,9 @@ const FAULTS: [Fault; 18] = [
     Fault::Withhold,
 ];
 
+/// An answer that comes, and leaves time to press Ctrl-C before.
+const ANSWERED: Fault = Fault::Slow(Duration::from_millis(300));
+
 /// What can become of a watch, as it begins and later.
 const WATCH_FAULTS: [Fault; 20] = [
     Fault::Answer(401),
@@ -84,9 +91,11 @@ const WATCH_FAULTS: [Fault; 20] = [
 ];
 
 impl Point {
-    /// Every fault at every request that a proxy has seen, and at every connection.
-    pub(crate) fn all(context: &'static str, proxy: &Proxy, namespace: &str) -> Vec<Self> {
+    /// Every fault at every request that a proxy has seen, and at every connection, of a
+    /// run that may wait.
+    pub(crate) fn all(context: &'static str, proxy: &Proxy, namespace: &str, waits: bool) -> Vec<Self> {
         let mut points = Vec::new();
+        let mut asks = true;
         let mut seen: BTreeMap<Request, usize> = BTreeMap::new();
         for (at, request) in proxy.requests().into_iter().enumerate() {
             let request = Request {
@@ -95,17 +104,19 @@ impl Point {
             };
             let nth = seen.entry(request.clone()).or_default();
             *nth += 1;
-            let (faults, kills) = match request.method.as_str() {
+            asks &= !request.is_write();
+            let (faults, kills, interrupt) = match request.method.as_str() {
                 // Opened again and again, it is broken the first time.
                 "WATCH" if *nth > 1 => continue,
                 // How often somebody who waits looks again, chance decides.
-                "GET" if *nth > 2 => continue,
-                "WATCH" => (&WATCH_FAULTS[..], &[Fault::Hang][..]),
-                _ => (&FAULTS[..], &[Fault::Hang, Fault::Withhold][..]),
+                "GET" if waits && *nth > 2 => continue,
+                "WATCH" => (&WATCH_FAULTS[..], &[Fault::Hang][..], Fault::Hang),
+                _ => (&FAULTS[..], &[Fault::Hang, Fault::Withhold][..], ANSWERED),
             };
             let faults = faults.iter().copied().map(Break::Fault);
             let kills = kills.iter().copied().map(Break::Kill);
-            points.extend(faults.chain(kills).map(|how| Self::Request {
+            let ends = kills.chain([Break::Interrupt(interrupt)]);
+            points.extend(faults.chain(ends).map(|how| Self::Request {
                 context,
                 request: request.clone(),
                 nth: *nth,
@@ -116,6 +127,7 @@ impl Point {
                 context,
                 nth: at + 1,
                 how,
+                asks,
             }));
         }
         points
@@ -123,8 +135,13 @@ impl Point {
 
     /// The end of the server at every request that a proxy has seen, before it has heard
     /// of it and before it has answered; none where nothing is written.
-    pub(crate) fn ends_of_the_server(context: &'static str, proxy: &Proxy, namespace: &str) -> Vec<Self> {
-        let mut points = Self::all(context, proxy, namespace);
+    pub(crate) fn ends_of_the_server(
+        context: &'static str,
+        proxy: &Proxy,
+        namespace: &str,
+        waits: bool,
+    ) -> Vec<Self> {
+        let mut points = Self::all(context, proxy, namespace, waits);
         points.retain_mut(|point| match point {
             Self::Request { how, .. } => match *how {
                 Break::Kill(fault) => {
@@ -157,6 +174,17 @@ impl Point {
             } => Some(*fault),
             _ => None,
         }
+    }
+
+    /// Whether the run is to be interrupted here.
+    pub(crate) fn interrupts(&self) -> bool {
+        matches!(
+            self,
+            Self::Request {
+                how: Break::Interrupt(_),
+                ..
+            }
+        )
     }
 
     /// Whether the server is to be killed here.
@@ -194,7 +222,7 @@ impl Point {
                 let goes_on = matches!(how, Break::Fault(Fault::Answer(403)));
                 !request.is_write() && !goes_on
             }
-            Self::Connection { nth, .. } => *nth == 1,
+            Self::Connection { asks, .. } => *asks,
         }
     }
 
@@ -216,6 +244,9 @@ impl Point {
         let asks_what_is_served = reads && request.path.starts_with("/apis/");
         match how {
             Break::Kill(_) => &[],
+            // What is being written is still done, and may be the last.
+            Break::Interrupt(_) if request.is_write() => &[0, 130],
+            Break::Interrupt(_) => &[130],
             Break::Fault(Fault::Busy(_) | Fault::Slow(_)) => &[0],
             Break::Fault(Fault::Answer(503)) if reads => &[0],
             // Without the right to watch anything there is nothing to wait for.
@@ -245,7 +276,9 @@ impl fmt::Display for Point {
                 let Request { method, path } = request;
                 write!(f, "{how:?} at {method} {path} ({nth}) in {context}")
             }
-            Self::Connection { context, nth, how } => write!(f, "{how:?} at connection {nth} to {context}"),
+            Self::Connection {
+                context, nth, how, ..
+            } => write!(f, "{how:?} at connection {nth} to {context}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::PathBuf,
     process::Stdio,
     sync::mpsc::Receiver,
@@ -34,6 +35,8 @@ pub(crate) struct Broken {
     pub(crate) struck: bool,
     /// None of a run that was killed.
     pub(crate) transcript: Option<Transcript>,
+    /// What it began to write after it was interrupted.
+    pub(crate) begun: Vec<Request>,
     /// The files before and after.
     pub(crate) files: [BTreeMap<PathBuf, Vec<u8>>; 2],
 }
@@ -42,7 +45,9 @@ impl Site<'_> {
     /// Has the next run broken; what is returned hears of it, if it is at a request.
     fn break_at(&self, point: &Point) -> Option<Receiver<()>> {
         match point {
-            Point::Connection { context, nth, how } => {
+            Point::Connection {
+                context, nth, how, ..
+            } => {
                 self.proxies[context].break_connections(*nth, *how);
                 None
             }
@@ -56,7 +61,10 @@ impl Site<'_> {
                     path: request.path.replace("NAMESPACE", &self.namespace),
                     ..request.clone()
                 };
-                let (Break::Fault(fault) | Break::Kill(fault) | Break::KillServer(fault)) = *how;
+                let (Break::Fault(fault)
+                | Break::Kill(fault)
+                | Break::Interrupt(fault)
+                | Break::KillServer(fault)) = *how;
                 Some(self.proxies[context].break_request(&request, *nth, fault))
             }
         }
@@ -93,8 +101,13 @@ impl Scenario {
     pub(crate) fn run(&self, step: &Step, site: &Site<'_>, point: Point) -> Broken {
         let before = site.files();
         let struck = site.break_at(&point);
+        let mut begun = Vec::new();
         let (struck, transcript) = match (struck, point.kills()) {
             (Some(struck), Some(fault)) => (self.run_and_kill(step, site, &struck, fault), None),
+            (Some(struck), None) if point.interrupts() => {
+                let (struck, transcript) = self.run_and_interrupt(step, site, &struck, &mut begun);
+                (struck, Some(transcript))
+            }
             (struck, _) => {
                 let transcript = self.command(step, site, point.patience());
                 let struck = struck.is_none_or(|struck| struck.try_recv().is_ok());
@@ -105,6 +118,7 @@ impl Scenario {
             point,
             struck,
             transcript,
+            begun,
             files: [before, site.files()],
         }
     }
@@ -127,6 +141,34 @@ impl Scenario {
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         struck
+    }
+
+    /// Says whether the request came at which it was to be interrupted, and how it ended.
+    fn run_and_interrupt(
+        &self,
+        step: &Step,
+        site: &Site<'_>,
+        struck: &Receiver<()>,
+        begun: &mut Vec<Request>,
+    ) -> (bool, Transcript) {
+        // The shell becomes the command, and is known by the same number.
+        let script = ["-c", "echo $$ >pid; exec \"$0\" \"$@\"", self.program];
+        let command = [&script[..], &words(step, site, PATIENCE)].concat();
+        let requests = || site.proxies.values().flat_map(Proxy::requests);
+        thread::scope(|scope| {
+            let run = scope.spawn(|| site.shell.run("sh", &command));
+            let struck = has_come(struck, || run.is_finished());
+            if struck {
+                let pid = fs::read_to_string(site.shell.home().join("pid")).expect("it runs");
+                site.shell.run("kill", &["-INT", pid.trim()]).success();
+            }
+            // What was under way has come.
+            thread::sleep(Duration::from_millis(300));
+            requests().for_each(drop);
+            let transcript = run.join().expect("it ends");
+            begun.extend(requests().filter(Request::is_write));
+            (struck, transcript)
+        })
     }
 
     /// Runs a command in each site until all of them have come to their points, which are
@@ -154,14 +196,9 @@ impl Scenario {
             });
             let runs: Vec<_> = runs.collect();
             let come = runs.iter().map(|(_, _, _, struck, run)| {
-                let Some(struck) = struck else { return true };
-                loop {
-                    match struck.recv_timeout(Duration::from_millis(50)) {
-                        Ok(()) => return true,
-                        Err(_) if run.is_finished() => return false,
-                        Err(_) => {}
-                    }
-                }
+                struck
+                    .as_ref()
+                    .is_none_or(|struck| has_come(struck, || run.is_finished()))
             });
             let come: Vec<_> = come.collect();
             // The server may take a moment for what it was asked.
@@ -181,12 +218,24 @@ impl Scenario {
                     duration: killed.elapsed(),
                     ..run.join().expect("it ends")
                 }),
+                begun: Vec::new(),
                 files: [before, site.files()],
             });
             broken.collect()
         });
         control_plane.restart(context);
         broken
+    }
+}
+
+/// Waits for a request at which a run is to be broken; false where it ends without it.
+fn has_come(struck: &Receiver<()>, has_ended: impl Fn() -> bool) -> bool {
+    loop {
+        match struck.recv_timeout(Duration::from_millis(50)) {
+            Ok(()) => return true,
+            Err(_) if has_ended() => return struck.try_recv().is_ok(),
+            Err(_) => {}
+        }
     }
 }
 

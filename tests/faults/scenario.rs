@@ -79,8 +79,9 @@ pub(crate) struct Site<'a> {
     pub(crate) proxies: BTreeMap<&'static str, Proxy>,
 }
 
-/// Finds how a run can be broken in a context, from what a proxy has seen of it.
-type Find = fn(&'static str, &Proxy, &str) -> Vec<Point>;
+/// Finds how a run that may wait can be broken in a context, from what a proxy has seen
+/// of it.
+type Find = fn(&'static str, &Proxy, &str, bool) -> Vec<Point>;
 
 impl Scenario {
     /// Breaks every step at every point, and tells how many there were.
@@ -190,17 +191,20 @@ impl Scenario {
 
     /// The points of every step, as found by running all of them unbroken.
     fn points(&self, control_plane: &ControlPlane, find: Find) -> Vec<Vec<Point>> {
-        // Every 20th alone, for a first look: RELAY_FAULTS_EVERY=20.
+        // For a first look, every 20th alone, or those of a kind: RELAY_FAULTS_EVERY=20,
+        // RELAY_FAULTS_OF=Interrupt.
         let every = std::env::var("RELAY_FAULTS_EVERY")
             .ok()
             .and_then(|every| every.parse().ok());
+        let kind = std::env::var("RELAY_FAULTS_OF").unwrap_or_default();
         let site = self.site(control_plane);
         let plans = self.steps.iter().map(|step| {
             site.proxies.values().for_each(Proxy::heal);
             self.command(step, &site, PATIENCE).success();
             let proxies = site.proxies.iter().filter(|_| step.is_broken);
             let points: Vec<_> = proxies
-                .flat_map(|(context, proxy)| find(context, proxy, &site.namespace))
+                .flat_map(|(context, proxy)| find(context, proxy, &site.namespace, step.meanwhile.is_some()))
+                .filter(|point| point.to_string().contains(&kind))
                 .collect();
             assert!(!step.is_broken || !points.is_empty(), "nothing can be broken");
             points.into_iter().step_by(every.unwrap_or(1)).collect()

@@ -63,7 +63,7 @@ impl Answer {
         let details = retry_after.map(|seconds| json!({ "retryAfterSeconds": seconds }));
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": format!("broken on purpose with {code}"),
+            "message": format!("broken on purpose\u{1b}[2J\rwith {code}"),
             "reason": reason, "details": details, "code": code,
         });
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
