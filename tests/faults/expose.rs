@@ -62,24 +62,30 @@ fn is_of_type(place: &Place<'_>, wanted: &str) -> Vec<String> {
 
 const ISTIO: &[Step] = &[Step::new(&["apply", "--via", "istio"], is_routed)];
 
-#[test]
-fn apply_by_istio_survives_every_fault_at_every_request() {
-    let direct = Shell::on(ControlPlane::shared());
+pub(crate) const BY_ISTIO: Scenario = Scenario {
+    name: "apply --via istio",
+    program: "kubectl-relay_ingress",
+    contexts: &["west"],
+    writes: &[GATEWAYS, VIRTUAL_SERVICES],
+    prepare: |shell, namespace| prepare(shell, namespace, "ClusterIP"),
+    steps: ISTIO,
+};
+
+/// Istio with a gateway, beside all namespaces in which it is tried.
+pub(crate) fn install_istio(control_plane: &ControlPlane) {
+    let direct = Shell::on(control_plane);
     fixtures::install_istio_crds(&direct, "west");
     let namespace = fixtures::fresh_namespace(&direct, &["west"]);
     let mut gateway = fixtures::ingress_gateway(&namespace, "LoadBalancer");
     gateway["status"] = fixtures::load_balancer(&[ADDRESS]);
     let pod = fixtures::gateway_pod("gateway-1", &namespace, "node-1", true);
     fixtures::create(&direct, "west", &[gateway, pod]);
-    let scenario = Scenario {
-        name: "apply --via istio",
-        program: "kubectl-relay_ingress",
-        contexts: &["west"],
-        writes: &[GATEWAYS, VIRTUAL_SERVICES],
-        prepare: |shell, namespace| prepare(shell, namespace, "ClusterIP"),
-        steps: ISTIO,
-    };
-    scenario.try_every_point();
+}
+
+#[test]
+fn apply_by_istio_survives_every_fault_at_every_request() {
+    install_istio(ControlPlane::shared());
+    BY_ISTIO.try_every_point();
 }
 
 /// Both objects, as the page has them.

@@ -8,10 +8,12 @@ use crate::{expose, init, rotate};
 
 #[test]
 fn a_server_that_is_killed_is_survived_at_every_request() {
-    let control_plane = ControlPlane::start(&["mgmt", "east"]);
+    let control_plane = ControlPlane::start(&["mgmt", "east", "west"]);
     init::SCENARIO.kill_servers(&control_plane);
     rotate::SCENARIO.kill_servers(&control_plane);
     expose::BY_SERVICE.kill_servers(&control_plane);
+    expose::install_istio(&control_plane);
+    expose::BY_ISTIO.kill_servers(&control_plane);
     waiting_goes_on(&control_plane);
 }
 
