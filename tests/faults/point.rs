@@ -67,7 +67,7 @@ const FAULTS: [Fault; 18] = [
 const ANSWERED: Fault = Fault::Slow(Duration::from_millis(300));
 
 /// What can become of a watch, as it begins and later.
-const WATCH_FAULTS: [Fault; 20] = [
+const WATCH_FAULTS: [Fault; 21] = [
     Fault::Answer(401),
     Fault::Answer(403),
     Fault::Answer(404),
@@ -88,6 +88,7 @@ const WATCH_FAULTS: [Fault; 20] = [
     Fault::Midway(Midway::Garbage),
     Fault::Midway(Midway::Hang),
     Fault::Midway(Midway::Gone),
+    Fault::Midway(Midway::Expire),
 ];
 
 impl Point {

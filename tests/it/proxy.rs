@@ -105,6 +105,27 @@ fn a_watch_breaks_after_its_first_event() {
     check(Midway::Truncate, 0, "{\"kind\":\"Serv");
     check(Midway::Garbage, 0, "no event");
     check(Midway::Gone, 0, "\"reason\":\"Expired\"");
+    check(Midway::Expire, 0, "");
+}
+
+#[test]
+fn a_watch_that_has_expired_is_not_gone_on_with() {
+    let (proxy, shell) = behind_proxy();
+    let request = Request {
+        method: "WATCH".to_owned(),
+        path: "/api/v1/namespaces".to_owned(),
+    };
+    let watch = |version: &str| {
+        let token = format!("Authorization: Bearer {}", proxy.token());
+        let query = format!("watch=true&timeoutSeconds=1&resourceVersion={version}");
+        let url = format!("{}{}?{query}", proxy.url(), request.path);
+        let arguments = ["--silent", "--cacert", "ca.crt", "--header", &token, &url];
+        shell.run("curl", &arguments)
+    };
+    let _struck = proxy.break_request(&request, 1, Fault::Midway(Midway::Expire));
+    for (version, shown) in [("", "ADDED"), ("1", "\"code\":410"), ("", "ADDED")] {
+        watch(version).success().prints(shown);
+    }
 }
 
 #[test]

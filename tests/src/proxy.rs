@@ -82,6 +82,9 @@ pub enum Midway {
     Hang,
     /// The server no longer knows what changed: 410, and the end.
     Gone,
+    /// The answer ends, as after its time, and whoever wants to go on from there is
+    /// answered 410.
+    Expire,
 }
 
 /// What becomes of connections.
@@ -114,6 +117,8 @@ struct Inner {
     first_write: Option<Instant>,
     connections: usize,
     fault: Option<(Fault, Strike)>,
+    /// Of what changed, nothing is known any more but what there is now.
+    forgetful: bool,
     unreachable: Option<(Unreachable, usize)>,
     struck: Option<mpsc::Sender<()>>,
     round_trip: Duration,
@@ -235,6 +240,7 @@ impl Proxy {
     pub fn heal(&self) {
         let mut inner = self.state.lock();
         inner.fault = None;
+        inner.forgetful = false;
         let unreachable = inner.unreachable.take();
         inner.requests.clear();
         inner.idle.clear();
@@ -255,8 +261,17 @@ impl Proxy {
 
     /// Whether any of the [`requests`](Self::requests) watches.
     pub fn is_watched(&self) -> bool {
+        self.watches() > 0
+    }
+
+    /// How many of the [`requests`](Self::requests) watch.
+    pub fn watches(&self) -> usize {
         let inner = self.state.lock();
-        inner.requests.iter().any(|request| request.method == WATCH)
+        inner
+            .requests
+            .iter()
+            .filter(|request| request.method == WATCH)
+            .count()
     }
 
     /// Has the server take so much longer for each answer.

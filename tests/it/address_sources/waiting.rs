@@ -2,7 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use relay_tests::fixtures;
+use relay_tests::{
+    Kubeconfig, Proxy, Shell, fixtures,
+    proxy::{Fault, Midway, Request},
+};
 use serde_json::{Value, json};
 
 use super::{Cluster, entrance, gateway, installed, tls_route};
@@ -74,6 +77,53 @@ fn waiting_outlasts_a_server_that_is_away_and_says_so_once() {
         assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
         let refused = "watching again every second: The connection to the server ";
         assert_eq!(waited.stderr.matches(refused).count(), 1, "{waited}");
+    });
+}
+
+/// A watch that was opened to go on, and is answered 410, begins with what there is.
+#[test]
+fn waiting_begins_anew_where_the_server_has_forgotten() {
+    let cluster = Cluster::start();
+    cluster.create(&[fixtures::relay_service("gloo-mesh", "LoadBalancer")]);
+    let proxy = Proxy::before(cluster.control_plane.cluster("alone"));
+    let shell = Shell::new(&Kubeconfig::new().through("alone", &proxy, "").current("alone"));
+    let watch = Request {
+        method: "WATCH".to_owned(),
+        path: "/api/v1/namespaces/gloo-mesh/services".to_owned(),
+    };
+    let wait = [
+        "relay-address",
+        "--service",
+        "enterprise-networking",
+        "--wait=1m",
+        "-v6",
+        "--via",
+        "service",
+    ];
+    let _struck = proxy.break_request(&watch, 1, Fault::Midway(Midway::Expire));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| shell.kubectl(&wait));
+        while proxy.watches() < 3 && !waiting.is_finished() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let address = fixtures::load_balancer(&["203.0.113.10"]);
+        cluster
+            .shell
+            .patch_status("alone", "service/enterprise-networking", "gloo-mesh", &address);
+        let waited = waiting.join().expect("it ends");
+        waited
+            .success()
+            .complains("watching again every second: broken on purpose");
+        assert_eq!(waited.stdout, "203.0.113.10:9900\n", "{waited}");
+        let watches = waited.stderr.lines().filter(|line| line.contains("watch=true"));
+        let outcomes: Vec<_> = watches
+            .map(|line| (line.contains("resourceVersion= "), line.contains(" 200 OK ")))
+            .collect();
+        assert_eq!(
+            outcomes[..3],
+            [(true, true), (false, false), (true, true)],
+            "{waited}"
+        );
     });
 }
 

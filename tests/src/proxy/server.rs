@@ -143,6 +143,9 @@ impl Server {
                 body: renamed.body(body),
             };
             match fault {
+                None if watches && goes_on(target) && self.state.lock().forgetful => {
+                    self.answer(stream, &Answer::status(410, None)).await?;
+                }
                 None if watches => return self.watch(&asked, &renamed, stream, None).await,
                 Some(Fault::Midway(how)) => return self.watch(&asked, &renamed, stream, Some(how)).await,
                 None => {
@@ -317,6 +320,10 @@ impl Server {
                 Some(Midway::Truncate) => br#"{"type":"MODIFIED","object":{"kind":"Serv"#,
                 Some(Midway::Garbage) => b"\x00\xff\x1b[2J no event\n",
                 Some(Midway::Gone) => &[message::event(410), b"\n".to_vec()].concat(),
+                Some(Midway::Expire) => {
+                    self.state.lock().forgetful = true;
+                    break;
+                }
             };
             stream.write_all(&frame(last)).await?;
             break;
@@ -331,6 +338,14 @@ impl Server {
         let name = ServerName::try_from("127.0.0.1").expect("is an address");
         Ok(Box::new(self.connector.connect(name, tcp).await?))
     }
+}
+
+/// Whether a watch is to begin at a version, and not with what there is.
+fn goes_on(target: &str) -> bool {
+    let parameters = target.split(['?', '&']).skip(1);
+    parameters
+        .filter_map(|parameter| parameter.strip_prefix("resourceVersion="))
+        .any(|version| !version.is_empty())
 }
 
 /// A piece of a body whose length nobody knows yet.
