@@ -1,38 +1,25 @@
-//! The clusters that are worked on, and what each of them holds now.
+//! The clusters that are worked on, side by side.
 
-use futures::{
-    StreamExt as _,
-    future::{try_join_all, try_join3},
-    stream,
-};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use futures::{StreamExt as _, stream};
 use relay_shared::{
     Error, Result, access,
     args::ClusterArgs,
     certificate::{Certificate, fingerprints},
-    cluster::{Cluster, ObjectRef},
-    exposure,
+    cluster::Cluster,
     kubeconfig::Kubeconfig,
-    manifest::Manifest,
-    plan::{Action, ClusterPlan, Plan, Presence, Step},
-    relay::{self, RelayHost},
+    plan::{ClusterPlan, Plan},
+    relay::RelayHost,
     remotes::RemoteArgs,
     terminal::Progress,
 };
-use serde_json::json;
 
 use crate::{
-    cli::SecretNames,
     directory::Pair,
-    material::Material,
+    member::{Kind, Member, Places},
     role::Role,
-    secrets::{self, Live},
-    token::{self, LiveToken, Token},
+    secrets::Live,
+    token::{self, Token},
 };
-
-/// The management cluster's Secrets; a remote has only the root's.
-const MANAGEMENT: [Role; 3] = [Role::Root, Role::Server, Role::Signing];
-const REMOTE: [Role; 1] = [Role::Root];
 
 /// All clusters, none of them twice.
 pub(crate) struct Fleet<M> {
@@ -52,57 +39,6 @@ struct Terms {
     parallel: usize,
     /// Whether the management cluster was named as a remote, too.
     hosts_agent: bool,
-}
-
-/// Where the Secrets are, in every cluster.
-#[derive(Clone, Copy)]
-pub(crate) struct Places<'a> {
-    pub(crate) namespace: &'a str,
-    pub(crate) names: &'a SecretNames,
-    /// The relay Service that was named.
-    pub(crate) service: Option<&'a str>,
-    /// Whether remotes have an identity token.
-    pub(crate) identity_token: bool,
-}
-
-/// Which of the two kinds of cluster one is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Management,
-    Remote,
-}
-
-/// One cluster and what it holds now.
-pub(crate) struct Member {
-    pub(crate) cluster: Cluster,
-    /// Unknown to who may not look at it.
-    namespace: Option<Presence>,
-    pub(crate) secrets: Vec<Slot>,
-    pub(crate) token: Option<TokenSlot>,
-    /// The management cluster's: what agents call the relay server.
-    pub(crate) host: Option<RelayHost>,
-}
-
-/// The place of one Secret, and what is there.
-pub(crate) struct Slot {
-    pub(crate) role: Role,
-    pub(crate) object: ObjectRef,
-    pub(crate) live: Option<Live>,
-}
-
-/// The place of the identity token, and what is there.
-pub(crate) struct TokenSlot {
-    pub(crate) object: ObjectRef,
-    pub(crate) live: Option<LiveToken>,
-}
-
-/// What every cluster should hold.
-pub(crate) struct Wanted<'a> {
-    pub(crate) material: &'a Material,
-    /// Given to every cluster, if there is one.
-    pub(crate) token: Option<&'a Token>,
-    /// Whether objects of others are changed.
-    pub(crate) take_over: bool,
 }
 
 impl Fleet<Cluster> {
@@ -217,30 +153,23 @@ impl Fleet<Member> {
     }
 
     /// Leaves out the remotes that trust another root than the management cluster
-    /// does, where remotes may be left out at all.
-    ///
-    /// # Errors
-    /// None: who may not leave them out is told with all roots side by side.
-    pub(crate) fn agreeing(self) -> Result<Self> {
+    /// does, where remotes may be left out: else all roots are told side by side.
+    pub(crate) fn agreeing(mut self) -> Self {
         let Some(roots) = self.management.roots().filter(|_| self.terms.keep_going) else {
-            return Ok(self);
+            return self;
         };
-        let roots = roots.to_vec();
-        let agreeing = |remote: Member| match remote.roots() {
-            Some(other) if other != roots => {
-                let (ours, theirs) = (fingerprints(&roots), fingerprints(other));
-                Err(Error::new(format!(
-                    "its root certificate is {theirs}, and the management cluster's is {ours}"
-                ))
-                .context(remote.cluster.context())
-                .object(&remote.secrets[0].object)
-                .hint("to replace a root that is in use: kubectl relay-certs rotate root"))
-            }
-            _ => Ok(remote),
-        };
-        let remotes = self.remotes.into_iter().map(agreeing);
-        let results = std::iter::once(Ok(self.management)).chain(remotes).collect();
-        Self::gather(results, self.left_out, self.terms)
+        let differs = |remote: &mut Member| remote.roots().is_some_and(|other| other != roots);
+        let strangers: Vec<_> = self.remotes.extract_if(.., differs).collect();
+        self.left_out.extend(strangers.iter().map(|remote| {
+            let (ours, theirs) = (fingerprints(roots), fingerprints(remote.trusted()));
+            Error::new(format!(
+                "its root certificate is {theirs}, and the management cluster's is {ours}"
+            ))
+            .context(remote.cluster.context())
+            .object(&remote.secrets[0].object)
+            .hint("to replace a root that is in use: kubectl relay-certs rotate root")
+        }));
+        self
     }
 
     /// Every root that a cluster trusts, with the place where it does.
@@ -335,170 +264,6 @@ impl Fleet<ClusterPlan> {
             ..Plan::new(clusters.collect())
         };
         (plan, self.left_out)
-    }
-}
-
-impl Slot {
-    /// What messages call it.
-    pub(crate) fn place(&self, context: &str) -> String {
-        format!("{} in context {context:?}", self.object)
-    }
-}
-
-impl Places<'_> {
-    fn secret(&self, role: Role) -> ObjectRef {
-        ObjectRef::new::<Secret>(self.namespace, self.names.of(role))
-    }
-
-    fn token(&self) -> ObjectRef {
-        ObjectRef::new::<Secret>(self.namespace, relay::IDENTITY_TOKEN_SECRET)
-    }
-}
-
-impl Member {
-    async fn observe(kind: Kind, cluster: Cluster, places: Places<'_>) -> Result<Self> {
-        let roles = match kind {
-            Kind::Management => &MANAGEMENT[..],
-            Kind::Remote => &REMOTE[..],
-        };
-        let secrets = try_join_all(roles.iter().map(async |&role| {
-            let object = places.secret(role);
-            let live = cluster.get::<Secret>(&object).await?.map(Live::new);
-            Result::Ok(Slot { role, object, live })
-        }));
-        let host = async {
-            match kind {
-                Kind::Management => observe_host(&cluster, places).await.map(Some),
-                Kind::Remote => Ok(None),
-            }
-        };
-        let token = observe_token(kind, &cluster, places);
-        let (secrets, host, token) = try_join3(secrets, host, token).await?;
-        // A Secret proves its namespace, so most runs need not ask for it.
-        let namespace = match secrets.iter().any(|slot| slot.live.is_some()) {
-            true => Some(Presence::Present),
-            false => observe_namespace(&cluster, places.namespace).await?,
-        };
-        Ok(Self {
-            cluster,
-            namespace,
-            secrets,
-            token,
-            host,
-        })
-    }
-
-    /// The certificates that the cluster trusts, if it knows any.
-    pub(crate) fn trusted(&self) -> &[Certificate] {
-        self.roots().unwrap_or_default()
-    }
-
-    /// The root certificates that the cluster trusts, if it knows any.
-    pub(crate) fn roots(&self) -> Option<&[Certificate]> {
-        let root = self.secrets.iter().find(|slot| slot.role == Role::Root)?;
-        root.live.as_ref()?.roots.as_deref()
-    }
-
-    /// What is to be done so that the cluster holds what it should.
-    ///
-    /// # Errors
-    /// All that a program looks after and would have to be changed, at once.
-    pub(crate) fn plan(self, wanted: &Wanted<'_>) -> Result<ClusterPlan> {
-        let namespace = match self.secrets.first() {
-            Some(slot) => slot.object.namespace().unwrap_or_default(),
-            None => "",
-        };
-        let object = ObjectRef::cluster_wide::<Namespace>(namespace);
-        let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        // Nothing is said of a namespace that nobody has looked at.
-        let namespace = self.namespace.map(|presence| {
-            let action = match presence {
-                Presence::Absent => Action::Create(Manifest::new(manifest)),
-                Presence::Present => Action::Unchanged,
-            };
-            Ok(Step::new(object, action))
-        });
-        let secrets = self.secrets.into_iter().map(|Slot { role, object, live }| {
-            let contents = wanted.material.contents(role);
-            secrets::step(object, live.as_ref(), &contents, wanted.take_over)
-        });
-        let token = self.token.zip(wanted.token).map(|(slot, token)| {
-            let TokenSlot { object, live } = slot;
-            token::step(object, live.as_ref(), token, wanted.take_over)
-        });
-        let context = self.cluster.context();
-        let steps = secrets
-            .chain(token)
-            .map(|step| step.map_err(|e| e.context(context)));
-        let steps = all(namespace.into_iter().chain(steps), "objects cannot be changed")?;
-        Ok(ClusterPlan {
-            cluster: self.cluster,
-            steps,
-        })
-    }
-}
-
-/// The host of the relay service: the one that was named, else the one there is.
-async fn observe_host(cluster: &Cluster, places: Places<'_>) -> Result<RelayHost> {
-    let Places {
-        namespace, service, ..
-    } = places;
-    let found = match service {
-        Some(_) => None,
-        None => exposure::relay_service(cluster, namespace, None).await?,
-    };
-    let object = found.map(|(object, _)| object);
-    Ok(exposure::relay_host(object.as_ref(), service, namespace))
-}
-
-/// The identity token. The management cluster is asked in any case, to say what is
-/// missing; if that is forbidden and nobody asked for it, it is not said.
-async fn observe_token(kind: Kind, cluster: &Cluster, places: Places<'_>) -> Result<Option<TokenSlot>> {
-    if kind == Kind::Remote && !places.identity_token {
-        return Ok(None);
-    }
-    let object = places.token();
-    match cluster.get::<Secret>(&object).await {
-        Ok(secret) => Ok(Some(TokenSlot {
-            object,
-            live: secret.map(LiveToken::new),
-        })),
-        Err(error) if error.is_forbidden() && !places.identity_token => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn observe_namespace(cluster: &Cluster, name: &str) -> Result<Option<Presence>> {
-    let object = ObjectRef::cluster_wide::<Namespace>(name);
-    let namespace = match cluster.get::<Namespace>(&object).await {
-        Ok(Some(namespace)) => namespace,
-        Ok(None) => return Ok(Some(Presence::Absent)),
-        // Who may only work inside the namespace was given one, most likely.
-        Err(error) if error.is_forbidden() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match namespace.metadata.deletion_timestamp {
-        None => Ok(Some(Presence::Present)),
-        Some(_) => Err(Error::new("the namespace is being deleted")
-            .context(cluster.context())
-            .object(object)
-            .hint("wait until it is gone, and run again")),
-    }
-}
-
-/// All values, or one error that holds all errors.
-fn all<T>(results: impl IntoIterator<Item = Result<T>>, what: &str) -> Result<Vec<T>> {
-    let (mut values, mut errors) = (Vec::new(), Vec::new());
-    for result in results {
-        match result {
-            Ok(value) => values.push(value),
-            Err(error) => errors.push(error),
-        }
-    }
-    match errors.len() {
-        0 => Ok(values),
-        1 => Err(errors.remove(0)),
-        failed => Err(Error::new(format!("{failed} {what}")).causes(errors)),
     }
 }
 

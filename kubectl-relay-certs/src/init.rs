@@ -14,9 +14,10 @@ use crate::{
     cli::InitArgs,
     directory::{self, Files, RootKey},
     ending::{self, Ending},
-    fleet::{Fleet, Member, Places, Wanted},
+    fleet::Fleet,
     key::EncryptedKey,
     material::{self, Found, Material},
+    member::{Member, Places, Wanted},
     own,
     role::Role,
 };
@@ -35,7 +36,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode
     };
     let files = own::read_brought(&args.issue.ca, &args.brought, &args.pki_dir)?;
     let fleet = Fleet::connect(&flags.load()?, flags, &args.remotes, args.keep_going)?;
-    let mut fleet = fleet.observe(places).await?.agreeing()?;
+    let mut fleet = fleet.observe(places).await?.agreeing();
 
     let host = fleet.host().clone();
     let mut notes = fleet.findings(args.identity_token);

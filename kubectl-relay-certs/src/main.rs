@@ -14,6 +14,7 @@ mod issue;
 mod key;
 mod manifests;
 mod material;
+mod member;
 mod names;
 mod new_root;
 mod next;

@@ -17,8 +17,9 @@ use time::Duration;
 use crate::{
     choices,
     cli::SecretNames,
-    fleet::{Fleet, Member, Places},
+    fleet::Fleet,
     init::MANAGER,
+    member::{Member, Places},
     password::PasswordArgs,
     role::Child,
     rotate_pair, rotate_root,

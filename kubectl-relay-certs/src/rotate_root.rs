@@ -10,8 +10,9 @@ use time::OffsetDateTime;
 
 use crate::{
     directory::Pair,
-    fleet::{Fleet, Member},
+    fleet::Fleet,
     issue::CertifiedKey,
+    member::Member,
     new_root, registered,
     role::{Child, Role},
     rotate::{CommonArgs, RootArgs},

@@ -14,7 +14,8 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     cli::StatusArgs,
-    fleet::{Fleet, Member, Places, Slot, TokenSlot},
+    fleet::Fleet,
+    member::{Member, Places, Slot, TokenSlot},
     role::Role,
     secrets::Live,
 };

@@ -9,8 +9,9 @@ use relay_shared::{
 };
 
 use crate::{
-    fleet::{Fleet, Kind, Member, Slot},
+    fleet::Fleet,
     issue::CertifiedKey,
+    member::{Kind, Member, Slot},
     restarts::{Peer, is_before},
     role::{Child, Role},
     secrets::{self, Contents, Live},
