@@ -15,6 +15,7 @@ use crate::{
     key::{PrivateKey, StoredKey},
     material::{Issued, Material},
     role::Role,
+    secrets::Trust,
 };
 
 /// What there is to take certificates from: a PKI directory, or files of the user's.
@@ -22,8 +23,8 @@ pub(crate) struct Files {
     pub(crate) root: RootFiles,
     pub(crate) server: Pair,
     pub(crate) signing: Pair,
-    /// What a PKI directory trusts that is not taken from, with its name.
-    pub(crate) beside: Option<(String, Vec<Certificate>)>,
+    /// What a PKI directory trusts that is not taken from.
+    pub(crate) beside: Option<Trust>,
 }
 
 /// What agents and server are to trust, and the key to issue by.

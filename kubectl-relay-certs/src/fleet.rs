@@ -4,7 +4,7 @@ use futures::{StreamExt as _, stream};
 use relay_shared::{
     Error, Result, access,
     args::ClusterArgs,
-    certificate::{Certificate, fingerprints},
+    certificate::fingerprints,
     cluster::Cluster,
     kubeconfig::Kubeconfig,
     plan::{ClusterPlan, Plan},
@@ -17,7 +17,7 @@ use crate::{
     directory::Pair,
     member::{Kind, Member, Places},
     role::Role,
-    secrets::Live,
+    secrets::{Live, Trust},
     token::{self, Token},
 };
 
@@ -172,15 +172,17 @@ impl Fleet<Member> {
         self
     }
 
-    /// Every root that a cluster trusts, with the place where it does.
-    pub(crate) fn roots(&self) -> Vec<(String, Vec<Certificate>)> {
+    /// What every cluster trusts, in each of its Secrets.
+    pub(crate) fn roots(&self) -> Vec<Trust> {
         let slots = self
             .members()
             .flat_map(|m| m.secrets.iter().map(|slot| (m.cluster.context(), slot)));
         slots
             .filter_map(|(context, slot)| {
-                let roots = slot.live.as_ref()?.roots.clone()?;
-                Some((slot.place(context), roots))
+                Some(Trust {
+                    place: slot.place(context),
+                    certificates: slot.live.as_ref()?.roots.clone()?,
+                })
             })
             .collect()
     }

@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use relay_shared::{ExitCode, Result, args::ClusterArgs, exposure, render, runtime, terminal};
+use relay_shared::{ExitCode, Result, args::ClusterArgs, exposure, render, terminal};
 use time::OffsetDateTime;
 
 use crate::{
     cli::GenerateArgs,
+    decision::{self, Found},
     directory::{self, Pair, RootKey},
     key::EncryptedKey,
-    material::{self, Found, Material},
+    material::{self, Material},
     own,
     role::Role,
 };
@@ -26,18 +27,13 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<Exit
         files: own::read(&args.issue.ca, &args.pki_dir)?,
     };
     let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.password.unlock(key, place);
-    let decision = material::decide(found, choices, now, &mut unlock)?;
+    let decision = decision::decide(found, choices, now, &mut unlock)?;
     let root_key = match decision.issues_root() {
         true => args.issue.root_key.root_key()?,
         false => RootKey::Plain,
     };
     let remarks = decision.remarks.clone();
-    let material = {
-        let _spinner = decision
-            .issues()
-            .then(|| terminal::Progress::spinner("making keys and certificates"));
-        runtime::compute(move || decision.issue(now)).await?
-    };
+    let material = material::make(decision, now).await?;
     let written = directory::write(&args.pki_dir, &material, &root_key)?;
     terminal::data(&report(&args.pki_dir, &material, &written))?;
     for remark in remarks {

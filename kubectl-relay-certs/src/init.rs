@@ -5,18 +5,18 @@ use relay_shared::{
     ExitCode, Result, apply,
     args::{ClusterArgs, DryRun},
     relay::RelayHost,
-    render, runtime,
-    terminal::{self, Progress},
+    render, terminal,
 };
 use time::OffsetDateTime;
 
 use crate::{
     cli::InitArgs,
+    decision::{self, Found},
     directory::{self, Files, RootKey},
     ending::{self, Ending},
     fleet::Fleet,
     key::EncryptedKey,
-    material::{self, Found, Material},
+    material::{self, Material},
     member::{Member, Places, Wanted},
     own,
     role::Role,
@@ -88,15 +88,11 @@ async fn issue(
     };
     let choices = args.issue.choices.of(host.clone())?;
     let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.password.unlock(key, place);
-    let decision = material::decide(found, choices, now, &mut unlock)?;
+    let decision = decision::decide(found, choices, now, &mut unlock)?;
     notes.extend(decision.remarks.iter().cloned());
     let root_key = match decision.issues_root() && args.dry_run == DryRun::None {
         true => args.issue.root_key.root_key()?,
         false => RootKey::Plain,
     };
-    let _spinner = decision
-        .issues()
-        .then(|| Progress::spinner("making keys and certificates"));
-    let material = runtime::compute(move || decision.issue(now)).await?;
-    Ok((material, root_key))
+    Ok((material::make(decision, now).await?, root_key))
 }

@@ -4,6 +4,7 @@
 mod choices;
 mod cli;
 mod csr;
+mod decision;
 mod directory;
 mod ending;
 mod fleet;

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     choices::Choices,
     cli::{ClusterKind, ManifestsArgs},
+    decision::{self, Found},
     directory::{self, Pair},
-    material::{self, Found},
     own,
     role::Role,
     secrets::{self, Contents},
@@ -68,7 +68,7 @@ fn management(flags: &ClusterArgs, args: &ManifestsArgs) -> Result<Vec<Manifest>
         ))
     };
     let mut unlock = |_: &_, _: &str| Err(incomplete());
-    let decision = material::decide(found, Choices::none(host), now, &mut unlock)?;
+    let decision = decision::decide(found, Choices::none(host), now, &mut unlock)?;
     if decision.issues() {
         return Err(incomplete());
     }

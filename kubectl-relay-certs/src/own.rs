@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use relay_shared::{Error, Result, certificate::Certificate, chain};
 
-use crate::directory::{self, Files, Pair, RootFiles};
+use crate::{
+    directory::{self, Files, Pair, RootFiles},
+    secrets::Trust,
+};
 
 /// The user's own CA to issue by, instead of a new root.
 #[derive(Debug, Args)]
@@ -65,7 +68,10 @@ pub(crate) fn read(ca: &CaArgs, pki_dir: &Path) -> Result<Files> {
         root,
         server: in_directory.server,
         signing: in_directory.signing,
-        beside: (!beside.certificates.is_empty()).then_some((beside.place, beside.certificates)),
+        beside: (!beside.certificates.is_empty()).then_some(Trust {
+            place: beside.place,
+            certificates: beside.certificates,
+        }),
     })
 }
 

@@ -64,8 +64,9 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> R
     };
     is_sound(child, &pair, &host, &trusted)?;
 
+    let trusts = fleet.roots().into_iter();
     let becomes = Becomes {
-        trusts: fleet.roots().into_iter().collect(),
+        trusts: trusts.map(|trust| (trust.place, trust.certificates)).collect(),
         issued: &[(child, pair)],
         take_over: common.take_over,
     };

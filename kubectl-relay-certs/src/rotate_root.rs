@@ -16,7 +16,7 @@ use crate::{
     new_root, registered,
     role::{Child, Role},
     rotate::{CommonArgs, RootArgs},
-    rotation::{Outcome, Seen, Trust, Turn},
+    rotation::{Outcome, Seen, Turn},
     successors::{self, Successor},
     turnover::Becomes,
 };
@@ -62,7 +62,10 @@ impl<'a> Rotation<'a> {
         next: Successor,
     ) -> Result<Self> {
         let trusts = fleet.roots();
-        let trusted: Vec<Certificate> = trusts.iter().flat_map(|(_, roots)| roots.clone()).collect();
+        let trusted: Vec<_> = trusts
+            .iter()
+            .flat_map(|trust| trust.certificates.clone())
+            .collect();
         let context = fleet.management.cluster.context().to_owned();
         let served = Child::BOTH.into_iter().map(|child| {
             let pair = fleet.take_pair(child.role());
@@ -70,11 +73,8 @@ impl<'a> Rotation<'a> {
             Ok(((child, chain), (child, root)))
         });
         let (served, roots) = served.collect::<Result<_>>()?;
-        let trusts = trusts.into_iter();
         let seen = Seen {
-            trusts: trusts
-                .map(|(place, certificates)| Trust { place, certificates })
-                .collect(),
+            trusts,
             served: roots,
             next: next.chain.as_ref().map(|chain| chain.leaf().clone()),
         };

@@ -8,7 +8,7 @@
 
 use relay_shared::{Error, Result, certificate::Certificate};
 
-use crate::role::Child;
+use crate::{role::Child, secrets::Trust};
 
 /// A turn of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,15 +30,6 @@ pub(crate) struct Seen {
     pub(crate) served: Vec<(Child, Certificate)>,
     /// The new root of the PKI directory.
     pub(crate) next: Option<Certificate>,
-}
-
-/// One `ca.crt`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trust {
-    /// The Secret that holds it, and its context, for messages.
-    pub(crate) place: String,
-    /// Intermediates, then roots; the old root before the new one.
-    pub(crate) certificates: Vec<Certificate>,
 }
 
 /// What a turn comes to.

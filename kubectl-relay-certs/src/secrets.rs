@@ -50,6 +50,16 @@ pub(crate) struct Live {
     flaws: Vec<(&'static str, String)>,
 }
 
+/// One `ca.crt`, in a cluster or on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// The Secret that holds it and its context, or the file, for messages.
+    pub(crate) place: String,
+    /// Intermediates, then roots; while roots are being changed, the old one before the
+    /// new one.
+    pub(crate) certificates: Vec<Certificate>,
+}
+
 /// What a Secret should hold.
 #[derive(Clone, Copy)]
 pub(crate) struct Contents<'a> {

@@ -71,8 +71,8 @@ impl Set {
         pair("pki/relay-tls-signing.crt", &self.signing)
     }
 
-    fn trusted(&self) -> Vec<(String, Vec<Certificate>)> {
-        vec![("mgmt".to_owned(), self.root.certificates().to_vec())]
+    fn trusted(&self) -> Vec<Trust> {
+        vec![trust("mgmt", self)]
     }
 
     /// As it is once `init` is done.
@@ -92,6 +92,13 @@ impl Set {
         found.files.server = self.server();
         found.files.signing = self.signing();
         found
+    }
+}
+
+fn trust(place: &str, set: &Set) -> Trust {
+    Trust {
+        place: place.to_owned(),
+        certificates: set.root.certificates().to_vec(),
     }
 }
 
