@@ -108,7 +108,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::{fs, io::Read as _, process::Command};
 
     use time::macros::datetime;
 
@@ -159,6 +159,25 @@ mod tests {
             entry.read_to_end(&mut content).expect("is whole");
             assert_eq!(content, want.content);
         }
+    }
+
+    #[test]
+    fn pythons_reader_of_zip_finds_the_same_files_in_a_zip() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.zip");
+        let windows = Target::parse("x86_64-pc-windows-msvc").expect("is one of ours");
+        fs::write(&path, pack(windows, &entries(), TIME).expect("packs")).expect("is ours");
+        let read = "import sys, zipfile\n\
+            archive = zipfile.ZipFile(sys.argv[1])\n\
+            for file in archive.infolist():\n    \
+                print(file.filename, oct(file.external_attr >> 16), file.date_time, archive.read(file))";
+        let output = Command::new("python3").args(["-c", read]).arg(&path).output();
+        assert_eq!(
+            String::from_utf8_lossy(&output.expect("python3 runs").stdout),
+            "LICENSE 0o100644 (2026, 1, 2, 3, 4, 6) b'text'\n\
+             kubectl-x 0o100755 (2026, 1, 2, 3, 4, 6) b'binary'\n\
+             man/kubectl-x.1 0o100644 (2026, 1, 2, 3, 4, 6) b'page'\n"
+        );
     }
 
     #[test]
