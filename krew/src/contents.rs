@@ -41,17 +41,22 @@ pub(crate) fn entries(
         Entry::file("LICENSE", read(&root().join("LICENSE"))?),
         Entry::file("THIRD-PARTY-LICENSES.txt", licences),
         Entry::file(format!("man/{}.1", package(plugin)), prints(&["man"])?),
-        // What kubectl runs, found beside the plugin by its name.
-        Entry::program(
-            format!("completions/{}", name.replacen("kubectl", "kubectl_complete", 1)),
-            prints(&["completion", "kubectl"])?,
-        ),
     ];
+    if let Some(path) = kubectl_completion(target, &name) {
+        entries.push(Entry::program(path, prints(&["completion", "kubectl"])?));
+    }
     for (shell, path) in COMPLETIONS {
         let script = prints(&["completion", shell])?;
         entries.push(Entry::file(path.replace("NAME", &name), script));
     }
     Ok(entries)
+}
+
+/// The file of what kubectl runs to complete, found beside the plugin by its name: a
+/// script of the shell, which Windows does not run.
+fn kubectl_completion(target: Target, program: &str) -> Option<String> {
+    let name = program.replacen("kubectl", "kubectl_complete", 1);
+    (!target.is_windows()).then(|| format!("completions/{name}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -75,4 +80,24 @@ pub(crate) fn built_from(program: &Path, compiled: &BTreeSet<String>) -> Result<
         .map(|package| format!("{} {}", package.name, package.version))
         .filter(|package| compiled.contains(package))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_kubectl_completion(triple: &str, want: Option<&str>) {
+        let target = Target::parse(triple).expect("is one of ours");
+        let path = kubectl_completion(target, "kubectl-relay_certs");
+        assert_eq!(path.as_deref(), want);
+    }
+
+    #[test]
+    fn kubectl_finds_its_script_where_there_are_such() {
+        let script = Some("completions/kubectl_complete-relay_certs");
+        check_kubectl_completion("x86_64-unknown-linux-gnu", script);
+        check_kubectl_completion("aarch64-apple-darwin", script);
+        check_kubectl_completion("x86_64-pc-windows-msvc", None);
+    }
 }

@@ -22,7 +22,9 @@ is relay-certs, and ~/.krew/bin is on your PATH:
 
   kubectl relay-certs completion kubectl \\
     >~/.krew/bin/kubectl_complete-relay_certs
-  chmod +x ~/.krew/bin/kubectl_complete-relay_certs")]
+  chmod +x ~/.krew/bin/kubectl_complete-relay_certs
+
+It is a script of the shell, so kubectl cannot run it on Windows.")]
     Completion {
         /// Whose
         shell: Shell,
