@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use relay_tests::{ControlPlane, Shell, binaries, fixtures, readme};
+use relay_tests::{
+    ControlPlane, Shell, binaries, fixtures, readme,
+    relay::{self, RelayServer},
+};
 
 #[test]
 fn its_commands_work_in_the_order_they_are_shown() {
@@ -44,6 +47,59 @@ fn its_commands_work_in_the_order_they_are_shown() {
     }
     // Fewer, and the blocks are no longer found.
     assert_eq!(ran, 23, "of the README's commands");
+}
+
+#[test]
+fn what_it_shows_is_what_is_printed() {
+    let control_plane = ControlPlane::start(&["mgmt", "east", "west"]);
+    let shell = Shell::on(&control_plane);
+    shell
+        .kubectl(&["--context", "mgmt", "create", "namespace", "gloo-mesh"])
+        .success();
+    let mut service = fixtures::relay_service("gloo-mesh", "LoadBalancer");
+    shell.apply("mgmt", &service);
+    let init = ["relay-certs", "init", "--remote-context", "east,west"];
+    shell.kubectl(&init).success();
+    let served = relay::mount(&shell, "mgmt", "gloo-mesh", "relay-server-tls-secret");
+    let server = RelayServer::start(&shell, &served, None);
+    let (host, port) = server.address.split_once(':').expect("has a port");
+
+    let mut sessions = readme::sessions();
+    sessions.sort_by_key(|(command, _)| command.contains("--check"));
+    assert_eq!(sessions.len(), 2, "of what the README shows");
+    for (command, shown) in sessions {
+        if command.contains("--check") {
+            service["spec"]["ports"][0]["port"] = port.parse::<u16>().expect("is one").into();
+            shell.apply("mgmt", &service);
+            let status = fixtures::load_balancer(&[host]);
+            shell.patch_status("mgmt", "service/enterprise-networking", "gloo-mesh", &status);
+        }
+        let ran = shell.run("sh", &["-euc", &command]);
+        let printed = format!("{}{}", ran.stdout, ran.stderr)
+            .replace(&server.address, "203.0.113.10:9900")
+            .replace(host, "203.0.113.10");
+        let mut printed = printed.lines();
+        for line in shown.lines().take_while(|line| *line != "…") {
+            let found = printed.next().unwrap_or_default();
+            assert!(is_shown(line, found), "{command}\nshows  {line}\nprints {found}");
+        }
+    }
+}
+
+/// Whether a line of the README stands for one that was printed, word for word: ` …` for
+/// the rest of the line, a time for any other, and a root's fingerprint, too.
+fn is_shown(line: &str, printed: &str) -> bool {
+    if let Some(start) = line.strip_suffix(" …") {
+        return printed.starts_with(start);
+    }
+    let is_time: fn(&str) -> bool = |word| word.contains('.') && word.parse::<f64>().is_ok();
+    let is_root: fn(&str) -> bool = |word| word.starts_with('(') && word.ends_with("…)");
+    let [shown, printed] = [line, printed].map(|line| line.split_whitespace().collect::<Vec<_>>());
+    shown.len() == printed.len()
+        && shown.iter().zip(printed).all(|(shown, printed)| {
+            let [times, roots] = [is_time, is_root].map(|is| is(shown) && is(printed));
+            *shown == printed || times || roots && shown.len() == printed.len()
+        })
 }
 
 #[test]
