@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use relay_shared::{
     Error, Result,
     about::About,
-    args::{self, ClusterArgs, DryRun, ServiceArgs},
+    args::{self, ClusterArgs, DryRunArgs, ServiceArgs},
     output::{ObjectOutput, ReportOutput, TableOutput},
     relay,
     remotes::RemoteArgs,
@@ -161,9 +161,8 @@ pub(crate) struct InitArgs {
     #[arg(long)]
     pub(crate) identity_token: bool,
 
-    /// What to do instead of writing
-    #[arg(long, value_enum, default_value_t = DryRun::None)]
-    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
 
     /// Leave out remotes that cannot be worked with; exits with 1 if there are any
     #[arg(long)]

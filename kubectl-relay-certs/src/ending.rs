@@ -43,7 +43,7 @@ impl Ending<'_> {
         let args = self.args;
         let shown = match format {
             Some(format) => render::documents(&[self.document()], format)?,
-            None => render::report(&self.report, args.dry_run),
+            None => render::report(&self.report, args.dry_run.mode),
         };
         terminal::data(&shown)?;
         for note in &self.notes {
@@ -51,7 +51,7 @@ impl Ending<'_> {
         }
         let root_key = directory::key_path(&args.pki_dir, Role::Root);
         let unmet = args.issue.root_key.unmet(&root_key);
-        if let Some(unmet) = unmet.filter(|_| args.dry_run == DryRun::None) {
+        if let Some(unmet) = unmet.filter(|_| args.dry_run.mode == DryRun::None) {
             terminal::story(&unmet);
         }
         if directory::is_readable_by_others(&args.pki_dir) {
@@ -68,7 +68,7 @@ impl Ending<'_> {
             ));
         }
         if self.report.is_done() && format.is_none() {
-            match args.dry_run {
+            match args.dry_run.mode {
                 DryRun::None => self.go_on()?,
                 DryRun::Client | DryRun::Server => {
                     terminal::story("Nothing was written: this was a dry run.");
@@ -155,7 +155,7 @@ impl Ending<'_> {
         json!({
             "certificates": certificates.collect::<Vec<_>>(),
             "clusters": render::report_document(&self.report),
-            "dryRun": match self.args.dry_run {
+            "dryRun": match self.args.dry_run.mode {
                 DryRun::None => "none",
                 DryRun::Client => "client",
                 DryRun::Server => "server",

@@ -53,12 +53,12 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode
     if !changes.is_empty() {
         terminal::story(changes.trim_end());
     }
-    notes.extend(ending::unchecked(&plan, args.dry_run));
+    notes.extend(ending::unchecked(&plan, args.dry_run.mode));
     let changed = !plan.is_empty() || material.issued().next().is_some();
-    if args.dry_run == DryRun::None {
+    if args.dry_run.mode == DryRun::None {
         directory::write(&args.pki_dir, &material, &root_key)?;
     }
-    let report = apply::carry_out(plan, MANAGER, args.dry_run).await;
+    let report = apply::carry_out(plan, MANAGER, args.dry_run.mode).await;
     let ending = Ending {
         args,
         host,
@@ -90,7 +90,7 @@ async fn issue(
     let mut unlock = |key: &EncryptedKey, place: &str| args.issue.root_key.password.unlock(key, place);
     let decision = decision::decide(found, choices, now, &mut unlock)?;
     notes.extend(decision.remarks.iter().cloned());
-    let root_key = match decision.issues_root() && args.dry_run == DryRun::None {
+    let root_key = match decision.issues_root() && args.dry_run.mode == DryRun::None {
         true => args.issue.root_key.root_key()?,
         false => RootKey::Plain,
     };

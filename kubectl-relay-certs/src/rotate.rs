@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use relay_shared::{
     ExitCode, Result, apply,
-    args::{ClusterArgs, DryRun, ServiceArgs},
+    args::{ClusterArgs, DryRun, DryRunArgs, ServiceArgs},
     output::ReportOutput,
     plan::Plan,
     remotes::RemoteArgs,
@@ -88,9 +88,8 @@ pub(crate) struct CommonArgs {
     #[arg(long, value_name = "TIME", value_parser = choices::lifetime, default_value = "3650d")]
     pub(crate) lifetime: Duration,
 
-    /// What to do instead of writing
-    #[arg(long, value_enum, default_value_t = DryRun::None)]
-    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
 
     /// Change secrets that Helm, cert-manager or another program looks after, too
     #[arg(long)]
@@ -168,7 +167,7 @@ impl CommonArgs {
 
     /// Whether anything is written.
     pub(crate) fn writes(&self) -> bool {
-        self.dry_run == DryRun::None
+        self.dry_run.mode == DryRun::None
     }
 
     /// Plans what the clusters become, keeps on disk what that takes, and carries the
@@ -198,13 +197,13 @@ impl CommonArgs {
         if !changes.is_empty() {
             terminal::story(changes.trim_end());
         }
-        let report = apply::carry_out(plan, MANAGER, self.dry_run).await;
+        let report = apply::carry_out(plan, MANAGER, self.dry_run.mode).await;
         let shown = match &format {
             Some(format) => {
                 let document = json!({ "clusters": render::report_document(&report) });
                 render::documents(&[document], format)?
             }
-            None => render::report(&report, self.dry_run),
+            None => render::report(&report, self.dry_run.mode),
         };
         terminal::data(&shown)?;
         report.into_result()

@@ -40,10 +40,13 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
     };
 
     let lookup = via.lookup(&site.target.relay);
-    let asked = site.cluster.clone().filter(|_| args.dry_run != DryRun::Client);
-    let applied_to = asked.clone().filter(|_| args.dry_run == DryRun::None);
+    let asked = site
+        .cluster
+        .clone()
+        .filter(|_| args.dry_run.mode != DryRun::Client);
+    let applied_to = asked.clone().filter(|_| args.dry_run.mode == DryRun::None);
     let (report, foreseen) = match site.cluster {
-        Some(cluster) => carry_out(cluster, intents, args.dry_run).await?,
+        Some(cluster) => carry_out(cluster, intents, args.dry_run.mode).await?,
         None => foresee(flags, intents),
     };
     let shown = match (&format, &asked) {
@@ -51,13 +54,13 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ApplyArgs) -> Result<ExitCod
             render::documents(&answered(cluster, &report, foreseen).await?, format)?
         }
         (Some(format), None) if report.is_done() => render::documents(&foreseen, format)?,
-        _ => render::report(&report, args.dry_run),
+        _ => render::report(&report, args.dry_run.mode),
     };
     terminal::data(&shown)?;
     report.into_result()?;
     match applied_to.zip(args.wait) {
         Some((cluster, limit)) => wait(&cluster, &lookup, limit, format.is_none()).await?,
-        None if args.dry_run == DryRun::None && format.is_none() => {
+        None if args.dry_run.mode == DryRun::None && format.is_none() => {
             terminal::story(&next(flags, args));
         }
         None => {}
@@ -132,7 +135,7 @@ impl Site {
             Result::<_>::Ok((Some(cluster), found))
         };
         let (cluster, found) = match observed.await {
-            Err(error) if args.dry_run == DryRun::Client && error.exit_code() != ExitCode::Usage => {
+            Err(error) if args.dry_run.mode == DryRun::Client && error.exit_code() != ExitCode::Usage => {
                 not_checked(
                     "the cluster cannot be read, so everything is taken to be as on the page",
                     &error,
@@ -193,7 +196,7 @@ impl Site {
                 let mut exposed = live.clone();
                 exposed.spec.get_or_insert_default().type_ = Some(type_.to_owned());
                 let lints = observe::load_balancers(cluster, &[&exposed]).await?;
-                stop_at_errors(cluster, &lints, args.dry_run)?;
+                stop_at_errors(cluster, &lints, args.dry_run.mode)?;
                 Ok(Intent::expose(object.clone(), live, patch))
             }
             (Some(cluster), None) => Err(Error::new("there is no relay service to expose")
@@ -219,7 +222,7 @@ impl Site {
     async fn change_istio(&self, args: &ApplyArgs) -> Result<Vec<Intent>> {
         let conflicts = conflicts(args);
         let seen = match self.read_istio().await {
-            Err(error) if args.dry_run == DryRun::Client => {
+            Err(error) if args.dry_run.mode == DryRun::Client => {
                 not_checked("what is there already", &error);
                 None
             }
@@ -235,7 +238,7 @@ impl Site {
         let routes = Route::all(&[gateway], &[virtual_service], &self.target.relay);
         let service = self.found.as_ref().map(|(_, service)| service);
         let lints = seen.lint(cluster, &routes, &self.target.relay, service).await?;
-        stop_at_errors(cluster, &lints, args.dry_run)?;
+        stop_at_errors(cluster, &lints, args.dry_run.mode)?;
 
         let changes = objects.into_iter().map(async |(object, document)| {
             let live = seen.live(cluster, &object).await?;
@@ -248,7 +251,7 @@ impl Site {
         let conflicts = conflicts(args);
         let named = args.gateway.gateway_class.as_deref();
         let seen = match self.read_gateway_api(named).await {
-            Err(error) if args.dry_run == DryRun::Client && error.exit_code() != ExitCode::Usage => {
+            Err(error) if args.dry_run.mode == DryRun::Client && error.exit_code() != ExitCode::Usage => {
                 not_checked("what is there already", &error);
                 None
             }
@@ -272,7 +275,7 @@ impl Site {
             .iter()
             .flat_map(|way| way.lint(relay, service, false))
             .collect();
-        stop_at_errors(cluster, &lints, args.dry_run)?;
+        stop_at_errors(cluster, &lints, args.dry_run.mode)?;
 
         let changes = objects.into_iter().map(async |(object, document)| {
             let live = cluster.get::<Value>(&object).await?;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_shared::{
     Error, Result,
     about::About,
-    args::{self, ClusterArgs, DryRun, ServiceArgs},
+    args::{self, ClusterArgs, DryRun, DryRunArgs, ServiceArgs},
     output::{ObjectOutput, TableOutput},
 };
 
@@ -91,9 +91,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_enum)]
     pub(crate) via: Via,
 
-    /// What to do instead of writing
-    #[arg(long, value_enum, default_value_t = DryRun::None)]
-    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
 
     /// Take fields over that another manager has set to another value
     #[arg(long)]
@@ -134,9 +133,8 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// What to do instead of writing
-    #[arg(long, value_enum, default_value_t = DryRun::None)]
-    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
 
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
@@ -199,7 +197,7 @@ impl ApplyArgs {
     /// # Errors
     /// If they do not.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.wait.is_some() && self.dry_run != DryRun::None {
+        if self.wait.is_some() && self.dry_run.mode != DryRun::None {
             return Err(
                 Error::usage("a dry run exposes nothing, so there is no address to wait for")
                     .hint("leave out --wait or --dry-run"),

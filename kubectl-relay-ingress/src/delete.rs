@@ -42,8 +42,8 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
         });
         return Ok(ExitCode::Done);
     }
-    let (report, _) = carry_out(cluster, intents, args.dry_run).await?;
-    terminal::data(&render::report(&report, args.dry_run))?;
+    let (report, _) = carry_out(cluster, intents, args.dry_run.mode).await?;
+    terminal::data(&render::report(&report, args.dry_run.mode))?;
     report.into_result()?;
     Ok(ExitCode::Done)
 }

@@ -212,6 +212,16 @@ pub fn namespaces() -> ArgValueCompleter {
     ArgValueCompleter::new(completion::namespaces)
 }
 
+/// The flag that says what to do instead of writing.
+#[derive(Debug, Args)]
+pub struct DryRunArgs {
+    /// What to do instead of writing [default: none; client where no value is given]
+    // kubectl takes the flag alone so, too, and warns of what it once meant there.
+    #[arg(long = "dry-run", value_enum, default_value_t = DryRun::None, hide_default_value = true, num_args = 0..=1,
+          default_missing_value = "client")]
+    pub mode: DryRun,
+}
+
 /// What a command that writes does instead of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum DryRun {

@@ -101,18 +101,18 @@ fn a_load_balancer_changes_the_type_and_nothing_else() {
     shell.apply("mgmt", fixtures::relay_service(&namespace, "ClusterIP"));
     let before = service(&shell, &namespace);
 
-    for dry_run in ["client", "server"] {
+    // Alone it is the client's, as in kubectl.
+    for (dry_run, suffix) in [
+        (&["--dry-run"][..], " (dry run)"),
+        (&["--dry-run", "client"], " (dry run)"),
+        (&["--dry-run=server"], " (server dry run)"),
+    ] {
         let shown = apply(
             &shell,
             "mgmt",
             &namespace,
-            &["--via", "loadbalancer", "--dry-run", dry_run],
+            &[dry_run, &["--via", "loadbalancer"]].concat(),
         );
-        let suffix = if dry_run == "server" {
-            " (server dry run)"
-        } else {
-            " (dry run)"
-        };
         let report = format!("mgmt   service/enterprise-networking   configured{suffix}\n");
         assert_eq!(shown.success().stdout, report);
         assert_eq!(service(&shell, &namespace), before);

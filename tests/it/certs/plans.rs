@@ -39,8 +39,12 @@ fn a_fresh_remote_costs_six_requests_and_an_unchanged_one_one() {
 fn a_dry_run_leaves_nothing_behind() {
     let mesh = Mesh::new();
     let flags = "--remote-context east --remote-context west";
-    for (dry_run, suffix) in [("client", "(dry run)"), ("server", "(server dry run)")] {
-        let foreseen = mesh.init(&format!("--dry-run={dry_run} {flags}"));
+    for (dry_run, suffix) in [
+        ("--dry-run", "(dry run)"),
+        ("--dry-run=client", "(dry run)"),
+        ("--dry-run=server", "(server dry run)"),
+    ] {
+        let foreseen = mesh.init(&format!("{dry_run} {flags}"));
         let row = format!("mgmt   secret/{SERVER}    created {suffix}\n");
         foreseen
             .success()
