@@ -316,11 +316,11 @@ impl Site {
         let Some(cluster) = &self.cluster else {
             return Ok(None);
         };
-        let seen = observe::istio(cluster, Some(&self.target.selector), |_| false).await?;
-        match seen {
-            Some(seen) => Ok(Some((cluster, seen))),
-            None => Err(istio::not_served().context(cluster.context())),
-        }
+        let Some(seen) = observe::istio(cluster).await? else {
+            return Err(istio::not_served().context(cluster.context()));
+        };
+        let selector = self.target.selector.clone();
+        Ok(Some((cluster, seen.with_backends(cluster, [selector]).await?)))
     }
 }
 

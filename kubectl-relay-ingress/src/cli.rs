@@ -126,7 +126,8 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
 
-    /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]
+    /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server, and the
+    /// names under which `apply` has exposed it]
     #[arg(long, value_name = "NAME", value_parser = args::dns_name, help_heading = "Relay")]
     pub(crate) host: Option<String>,
 }

@@ -11,7 +11,6 @@ use relay_shared::{
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
     gateways,
-    istio::labels,
     pod::Pod,
     relay::PORT_NAME,
     service_address::PortRef,
@@ -43,6 +42,19 @@ pub(crate) struct Istio {
 }
 
 impl Istio {
+    /// Reads what is behind Gateways with any of these selectors: pods and Services.
+    pub(crate) async fn with_backends(
+        mut self,
+        cluster: &Cluster,
+        selectors: impl IntoIterator<Item = BTreeMap<String, String>>,
+    ) -> Result<Self> {
+        let backends = backends(cluster, &selectors.into_iter().collect()).await?;
+        let (pods, services) = backends.unzip();
+        self.ingress.pods = pods;
+        self.ingress.services = services.unwrap_or_default();
+        Ok(self)
+    }
+
     /// An object as it is in the cluster.
     pub(crate) async fn live(&self, cluster: &Cluster, object: &ObjectRef) -> Result<Option<Value>> {
         if !self.is_whole {
@@ -72,14 +84,9 @@ impl Istio {
     }
 }
 
-/// Reads all Gateways and VirtualServices, and the pods and Services behind those
-/// Gateways that are of interest and behind a selector; `None` where the cluster
-/// serves no Istio.
-pub(crate) async fn istio(
-    cluster: &Cluster,
-    selector: Option<&BTreeMap<String, String>>,
-    of_interest: impl Fn(&Value) -> bool,
-) -> Result<Option<Istio>> {
+/// Reads all Gateways and VirtualServices, and nothing of what is behind them; `None` where
+/// the cluster serves no Istio.
+pub(crate) async fn istio(cluster: &Cluster) -> Result<Option<Istio>> {
     let Some(kinds) = Kinds::among(&cluster.kinds(istio::GROUP).await?) else {
         return Ok(None);
     };
@@ -87,27 +94,14 @@ pub(crate) async fn istio(
         .map(async |kind| permitted(cluster.list_dynamic(kind, None, "").await));
     let (gateways, virtual_services) = join(gateways, virtual_services).await;
     let (gateways, virtual_services) = (gateways?, virtual_services?);
-    let is_whole = gateways.is_some() && virtual_services.is_some();
-    let gateways = gateways.unwrap_or_default();
-
-    let mut selectors: BTreeSet<_> = selector.into_iter().cloned().collect();
-    selectors.extend(
-        gateways
-            .iter()
-            .filter(|g| of_interest(g))
-            .map(|g| labels(&g["spec"]["selector"])),
-    );
-    let backends = backends(cluster, &selectors).await?;
-    let (pods, services) = backends.unzip();
     Ok(Some(Istio {
         kinds,
-        is_whole,
+        is_whole: gateways.is_some() && virtual_services.is_some(),
         virtual_services: virtual_services.unwrap_or_default(),
         ingress: Ingress {
             context: cluster.context().to_owned(),
-            gateways,
-            pods,
-            services: services.unwrap_or_default(),
+            gateways: gateways.unwrap_or_default(),
+            ..Ingress::default()
         },
     }))
 }

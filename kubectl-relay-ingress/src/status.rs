@@ -1,5 +1,7 @@
 //! `status` and `lint`: what exposes the relay server now, and what is wrong with it.
 
+use std::{collections::BTreeSet, iter};
+
 use futures::future::join;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
@@ -8,6 +10,7 @@ use relay_shared::{
     candidate::{self, Candidate},
     cluster::{Cluster, ObjectRef},
     exposure::{self, Lookup},
+    istio::labels,
     output::Table,
     render,
     service_address::PortRef,
@@ -19,10 +22,10 @@ use crate::{
     cli::StatusArgs,
     gateway_api_lint,
     lint::{INSTALL, Lint, Severity},
-    observe::{self, lookup},
-    route::{self, Route},
+    observe::{self, GatewayApi, Istio, lookup},
+    route::{self, Route, array},
     service,
-    target::Relay,
+    target::{Relay, is_made_for},
 };
 
 /// A way from outside the cluster to the relay server.
@@ -110,21 +113,77 @@ async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> R
         Some((object, service)) => (Some(object), Some(service)),
         None => (None, None),
     };
+    let (istio, gateway_api) = join(observe::istio(cluster), observe::gateway_api(cluster)).await;
+    let (istio, gateway_api) = (istio?, gateway_api?);
+    let gateways = istio.iter().flat_map(|istio| &istio.ingress.gateways);
+    let gateways = gateways.chain(gateway_api.iter().flat_map(|seen| &seen.gateways));
     let name = exposure::relay_host(object, named, &flags.namespace);
-    let relay = Relay::new(name, service, args.host.as_deref());
+    let known = object.map(ObjectRef::name).or(named);
+    let is_ours = |gateway: &&Value| is_made_for(gateway, &flags.namespace, known);
+    let made = match &args.host {
+        Some(_) => BTreeSet::new(),
+        None => gateways.filter(is_ours).flat_map(hosts).collect(),
+    };
+    let (relay, others) = names(Relay::new(name, service, args.host.as_deref()), made);
+    let relays = || iter::once(&relay).chain(&others);
+
     let mut ways = Vec::new();
     if let Some((object, service)) = &found {
         ways.extend(through_service(cluster, &relay, object, service).await?);
     }
-    let (istio, gateway_api) = join(
-        through_istio(cluster, &relay, service),
-        through_gateway_api(cluster, &relay, service),
-    )
-    .await;
-    ways.extend(istio?);
-    ways.extend(gateway_api?);
+    if let Some(istio) = istio {
+        let is_for = |gateway: &&Value| relays().any(|relay| route::is_for(gateway, &relay.host));
+        let gateways = istio.ingress.gateways.iter().filter(is_for);
+        let selectors: Vec<_> = gateways.map(|g| labels(&g["spec"]["selector"])).collect();
+        let istio = istio.with_backends(cluster, selectors).await?;
+        for relay in relays() {
+            add(&mut ways, through_istio(cluster, relay, service, &istio).await?);
+        }
+    }
+    if let Some(gateway_api) = gateway_api {
+        for relay in relays() {
+            add(
+                &mut ways,
+                through_gateway_api(cluster, relay, service, &gateway_api).await?,
+            );
+        }
+    }
     let missing = ways.is_empty().then(|| unexposed(&relay, service));
     Ok(Exposure { relay, ways, missing })
+}
+
+/// Adds the ways by another name; a Gateway of a wildcard has them by several.
+fn add(ways: &mut Vec<Way>, mut more: Vec<Way>) {
+    more.retain(|way| ways.iter().all(|known| known.object != way.object));
+    ways.append(&mut more);
+}
+
+/// The hosts that a Gateway has by name, Istio's or Gateway API's.
+fn hosts(gateway: &Value) -> BTreeSet<String> {
+    let listeners = array(&gateway["spec"]["listeners"]).filter_map(|l| l["hostname"].as_str());
+    let served = route::servers(gateway).flat_map(|server| server.hosts().collect::<Vec<_>>());
+    let named = served.chain(listeners).filter(|host| !host.contains('*'));
+    named.map(str::to_owned).collect()
+}
+
+/// The relay server by the name that agents ask for, and by other names that they may ask
+/// for: its own, and those under which `apply` has exposed it. Where it has done so under
+/// one, that is it.
+fn names(relay: Relay, mut made: BTreeSet<String>) -> (Relay, Vec<Relay>) {
+    let host = match made.len() {
+        1 => made.pop_first().unwrap_or_default(),
+        _ => relay.host.clone(),
+    };
+    made.insert(relay.host.clone());
+    made.remove(&host);
+    let others = made.into_iter();
+    let others = others
+        .map(|host| Relay {
+            host,
+            ..relay.clone()
+        })
+        .collect();
+    (Relay { host, ..relay }, others)
 }
 
 async fn through_service(
@@ -152,11 +211,12 @@ async fn through_service(
     }))
 }
 
-async fn through_istio(cluster: &Cluster, relay: &Relay, service: Option<&Service>) -> Result<Vec<Way>> {
-    let is_for_relay = |gateway: &Value| route::is_for(gateway, &relay.host);
-    let Some(seen) = observe::istio(cluster, None, is_for_relay).await? else {
-        return Ok(Vec::new());
-    };
+async fn through_istio(
+    cluster: &Cluster,
+    relay: &Relay,
+    service: Option<&Service>,
+    seen: &Istio,
+) -> Result<Vec<Way>> {
     let routes = Route::all(&seen.ingress.gateways, &seen.virtual_services, relay);
     let mut ways = Vec::new();
     for route in routes {
@@ -188,10 +248,8 @@ async fn through_gateway_api(
     cluster: &Cluster,
     relay: &Relay,
     service: Option<&Service>,
+    seen: &GatewayApi,
 ) -> Result<Vec<Way>> {
-    let Some(seen) = observe::gateway_api(cluster).await? else {
-        return Ok(Vec::new());
-    };
     let opened = gateway_api_lint::Way::all(&seen.gateways, &seen.routes, &relay.host);
     if opened.is_empty() {
         return Ok(Vec::new());
@@ -309,4 +367,51 @@ fn finding(lint: &Lint) -> Value {
         "message": lint.message,
         "hint": lint.hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_shared::relay::RelayHost;
+
+    use super::*;
+
+    #[test]
+    fn a_relay_server_goes_by_the_names_that_were_given_it() {
+        #[track_caller]
+        fn check(made: &[&str], want: &[&str]) {
+            let made = made.iter().map(|host| (*host).to_owned()).collect();
+            let name = RelayHost::new("relay", "mesh");
+            let (relay, others) = names(Relay::new(name, None, None), made);
+            let got: Vec<_> = iter::once(&relay)
+                .chain(&others)
+                .map(|r| r.host.as_str())
+                .collect();
+            assert_eq!(got, want);
+        }
+        check(&[], &["relay.mesh"]);
+        check(&["relay.mesh"], &["relay.mesh"]);
+        check(&["relay.example.com"], &["relay.example.com", "relay.mesh"]);
+        check(&["a.b", "c.d"], &["relay.mesh", "a.b", "c.d"]);
+        check(&["a.b", "relay.mesh"], &["relay.mesh", "a.b"]);
+    }
+
+    #[test]
+    fn names_are_those_of_either_kind_of_gateway() {
+        #[track_caller]
+        fn check(spec: &Value, want: &[&str]) {
+            let want = want.iter().map(|host| (*host).to_owned()).collect();
+            assert_eq!(hosts(&json!({ "spec": spec })), want);
+        }
+        let port = json!({ "number": 443 });
+        check(
+            &json!({ "servers": [{ "port": port, "hosts": ["a.b", "ns/c.d", "*", "*.b"] }] }),
+            &["a.b", "c.d"],
+        );
+        check(
+            &json!({ "listeners": [{ "hostname": "a.b" }, { "hostname": "*.b" }, {}] }),
+            &["a.b"],
+        );
+        check(&json!({ "servers": "odd", "listeners": [1] }), &[]);
+        check(&Value::Null, &[]);
+    }
 }

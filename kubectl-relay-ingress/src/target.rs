@@ -28,11 +28,19 @@ const RELAY_SERVICE: &str = "kubectl-relay-ingress/relay-service";
 
 /// Selects what was made for the relay servers of a namespace, or for one of them.
 pub(crate) fn made_for(namespace: &str, service: Option<&str>) -> String {
-    let labels = format!("{MANAGED_BY}={MANAGER},{RELAY_NAMESPACE}={namespace}");
-    match service {
-        Some(service) => format!("{labels},{RELAY_SERVICE}={service}"),
-        None => labels,
-    }
+    let labels = ours(namespace, service).map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// Whether an object is one that [`made_for`] selects.
+pub(crate) fn is_made_for(object: &Value, namespace: &str, service: Option<&str>) -> bool {
+    ours(namespace, service).all(|(key, value)| object["metadata"]["labels"][key] == value)
+}
+
+fn ours<'a>(namespace: &'a str, service: Option<&'a str>) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let labels = [(MANAGED_BY, MANAGER), (RELAY_NAMESPACE, namespace)];
+    let service = service.map(|service| (RELAY_SERVICE, service));
+    labels.into_iter().chain(service)
 }
 
 /// A relay server, as agents see it.

@@ -136,6 +136,15 @@ fn a_gateway_and_a_route_lead_to_the_relay_server() {
         .exits(3)
         .prints("error: it is not Programmed: m\n");
 
+    // Also by another name, which is read from the Gateway.
+    ingress(&shell, &format!("apply {edge} --host relay.example.com")).success();
+    ingress(&shell, "lint")
+        .exits(3)
+        .prints(&format!("where: context \"alone\", {object}\n"));
+    let host = ingress(&shell, "status -o jsonpath={.relay.host}");
+    assert_eq!(host.exits(3).stdout, "relay.example.com");
+    ingress(&shell, &format!("apply {edge}")).success();
+
     // The route moves; the Gateway in the other namespace would stay unnoticed.
     ingress(&shell, "apply --via gateway-api --gateway-class istio")
         .success()

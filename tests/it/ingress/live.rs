@@ -226,6 +226,58 @@ fn a_way_through_a_wildcard_is_one() {
 }
 
 #[test]
+fn the_name_that_apply_was_given_is_known() {
+    let site = Site::new();
+    let shown = |ways: &[&str]| {
+        let rows: String = ways
+            .iter()
+            .map(|way| format!("istio   gateway {way}   healthy   203.0.113.50:443\n"))
+            .collect();
+        format!("VIA     OBJECT                                HEALTH    ADDRESS\n{rows}")
+    };
+    site.ingress("apply --via istio --host relay.example.com")
+        .success();
+    assert_eq!(
+        site.ingress("status").success().stdout,
+        shown(&["gloo-mesh/gloo-mesh-ingress"])
+    );
+    assert_eq!(site.lint(0), [""; 0]);
+    let host = "status -o jsonpath={.relay.host}";
+    assert_eq!(site.ingress(host).success().stdout, "relay.example.com");
+    let asked = site.ingress("status --host enterprise-networking.gloo-mesh");
+    asked
+        .exits(3)
+        .complains("error: nothing outside the cluster leads to enterprise-networking.gloo-mesh\n");
+
+    // It is not that of another relay server, and there may be more than one.
+    let other = "apply --via istio --namespace edge --service relay --host other.example.com --dry-run=client -o json";
+    site.shell.apply("alone", site.ingress(other).success().json());
+    assert_eq!(site.ingress(host).success().stdout, "relay.example.com");
+    site.ingress("apply --via istio --gateway-namespace edge --name relay-under-usual-name")
+        .success();
+    let both = site.ingress("status");
+    assert_eq!(
+        both.success().stdout,
+        shown(&["edge/relay-under-usual-name", "gloo-mesh/gloo-mesh-ingress"])
+    );
+    assert_eq!(
+        site.ingress(host).success().stdout,
+        "enterprise-networking.gloo-mesh"
+    );
+    assert_eq!(site.lint(0), [""; 0]);
+
+    // What leads nowhere by that name is as wrong as by the usual one.
+    site.kubectl("delete -n gloo-mesh virtualservices.networking.istio.io gloo-mesh-ingress");
+    let found = site.lint(3);
+    assert!(found[0].contains("relay.example.com"), "{found:?}");
+    site.ingress("delete").success();
+    assert_eq!(
+        site.ingress(host).exits(3).stdout,
+        "enterprise-networking.gloo-mesh"
+    );
+}
+
+#[test]
 fn a_service_that_leads_nowhere_is_told_from_one_that_is_missing() {
     let site = Site::new();
     let missing = "error: there is no relay service to expose\n";
