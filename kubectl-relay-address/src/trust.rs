@@ -6,6 +6,7 @@ use relay_shared::{
     certificate::Certificate,
     chain::{Broken, Chain},
     findings::Findings,
+    path_validation,
     soundness::{self, Purpose},
 };
 use time::OffsetDateTime;
@@ -84,7 +85,7 @@ pub(crate) fn chain(
 ) -> (Verdict, Option<Certificate>) {
     let is_sound = |root: &&Certificate| soundness::of_anchor(root, now).error().is_none();
     let sound: Vec<_> = roots.iter().filter(is_sound).cloned().collect();
-    let (path, found) = soundness::best_path(chain, &sound, Purpose::Server { host }, now);
+    let (path, found) = path_validation::best_path(chain, &sound, Purpose::Server { host }, now);
     let anchor = path.certificates[path.certificates.len() - 1];
     if let Some(broken) = path.broken {
         return (Verdict::Bad(nowhere(broken, chain, roots, now)), None);

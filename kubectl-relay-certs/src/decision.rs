@@ -7,6 +7,7 @@ use relay_shared::{
     certificate::{Certificate, fingerprints},
     chain::Chain,
     findings::Findings,
+    path_validation,
     soundness::{self, Purpose},
 };
 use time::OffsetDateTime;
@@ -237,7 +238,7 @@ fn may_issue(
         let names = choices.names(role).dns();
         let host = choices.host.to_string();
         let purpose = child.purpose(&host);
-        let findings = soundness::of_issuer(authority.certificates(), &names, purpose, now);
+        let findings = path_validation::of_issuer(authority.certificates(), &names, purpose, now);
         if let Some(defect) = findings.error() {
             let stem = role.stem();
             return Err(
@@ -304,7 +305,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn findings(&self, chain: &Chain, key: &PrivateKey) -> Findings {
-        soundness::of_chain(
+        path_validation::of_chain(
             chain,
             Some(key.public_key()),
             Some(self.trusted),

@@ -12,7 +12,7 @@ use relay_shared::{
     escape, exposure,
     findings::Findings,
     output::Table,
-    render,
+    path_validation, render,
     soundness::{self, Purpose},
     terminal,
 };
@@ -217,7 +217,7 @@ fn judge(exhibit: Exhibit, trusted: &[Certificate], host: &str, now: OffsetDateT
             let trusted = (!trusted.is_empty()).then_some(trusted);
             (
                 purpose.name(),
-                soundness::of_chain(&chain, key, trusted, purpose, now),
+                path_validation::of_chain(&chain, key, trusted, purpose, now),
             )
         }
     };

@@ -13,7 +13,7 @@ use relay_shared::{
     certificate::{Certificate, KeyKind},
     chain::{self, Chain},
     findings::Findings,
-    soundness,
+    path_validation, soundness,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -105,7 +105,7 @@ impl Authority {
         let host = chain.leaf().dns_names().into_iter().next().unwrap_or_default();
         let trusted = Some(self.certificates());
         let purpose = child.purpose(&host);
-        checked(&soundness::of_chain(
+        checked(&path_validation::of_chain(
             &chain,
             Some(key.public_key()),
             trusted,

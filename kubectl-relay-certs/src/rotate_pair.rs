@@ -7,8 +7,9 @@ use relay_shared::{
     Error, ExitCode, Result,
     args::ClusterArgs,
     certificate::Certificate,
+    path_validation,
     relay::RelayHost,
-    runtime, soundness,
+    runtime,
     terminal::{self, Progress},
 };
 use time::OffsetDateTime;
@@ -141,7 +142,7 @@ fn authority(args: &PairArgs, trusted: &[Certificate]) -> Result<Authority> {
 
 /// Makes sure that the relay accepts a pair in place of the one in use.
 fn is_sound(child: Child, pair: &CertifiedKey, host: &RelayHost, trusted: &[Certificate]) -> Result<()> {
-    let findings = soundness::of_chain(
+    let findings = path_validation::of_chain(
         &pair.chain,
         Some(pair.key.public_key()),
         Some(trusted),

@@ -13,6 +13,7 @@ use relay_shared::{
     findings::Findings,
     manifest::Manifest,
     owner::Owner,
+    path_validation,
     plan::{Action, Change, Step},
     soundness,
 };
@@ -140,7 +141,7 @@ impl Live {
         if let (Some(purpose), Some(chain)) = (purpose, &self.chain) {
             let trusted = Some(trusted.or(roots).unwrap_or_default());
             let key = self.key.as_ref().map(PrivateKey::public_key);
-            findings.extend(soundness::of_chain(chain, key, trusted, purpose, now));
+            findings.extend(path_validation::of_chain(chain, key, trusted, purpose, now));
         }
         findings.extend(leak(&self.metadata, KEY));
         findings

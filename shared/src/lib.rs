@@ -13,8 +13,8 @@
 //! [`plan`] holds what is to be written (a [`manifest`] each), [`access`] asks whether
 //! that is allowed and [`apply`] writes it; [`output`] says how to show values,
 //! [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints
-//! it. [`owner`] tells whose an object is; [`soundness`] judges a [`certificate`] and its
-//! [`chain`]: [`findings`]; [`possession`] is whether a server holds the key of one.
+//! it. [`owner`] tells whose an object is; [`soundness`] judges a [`certificate`] and
+//! [`path_validation`] its [`chain`]: [`findings`]; [`possession`] is whether a server holds the key of one.
 
 pub mod about;
 pub mod access;
@@ -41,6 +41,7 @@ pub mod node_port;
 pub mod output;
 pub mod overrides;
 pub mod owner;
+pub mod path_validation;
 pub mod plan;
 pub mod pod;
 pub mod possession;

@@ -34,10 +34,11 @@ use relay_shared::{
     kubeconfig::Kubeconfig,
     node_port::Backends,
     overrides::Overrides,
+    path_validation,
     pod::Pod,
     remotes::RemoteArgs,
     service_address::{self, PortRef},
-    soundness::{self, Purpose},
+    soundness::Purpose,
 };
 use serde_json::Value;
 use time::macros::datetime;
@@ -76,7 +77,7 @@ pub fn import(data: &[u8]) {
             assert!(again.is_ok_and(|again| again == [certificate.clone()]));
         }
         for purpose in [Purpose::Server { host: "a.b" }, Purpose::Signing, Purpose::Agent] {
-            let found = soundness::of_chain(
+            let found = path_validation::of_chain(
                 &chain,
                 None,
                 Some(&certificates),
