@@ -10,7 +10,7 @@ use relay_shared::{
     chain::Chain,
     cluster::{Cluster, ObjectRef},
     escape, exposure,
-    findings::Findings,
+    findings::{Findings, Severity},
     output::Table,
     path_validation, render,
     soundness::{self, Purpose},
@@ -222,7 +222,7 @@ fn judge(exhibit: Exhibit, trusted: &[Certificate], host: &str, now: OffsetDateT
         }
     };
     for defect in &exhibit.unreadable {
-        findings.error_if(true, defect);
+        findings.add(Severity::Error, defect);
     }
     Judged {
         exhibit,

@@ -126,7 +126,10 @@ fn rows(fleet: &Fleet<Member>, within: Duration, now: OffsetDateTime) -> Vec<Row
         for Slot { role, object, live } in &member.secrets {
             let Some(live) = live else {
                 let mut findings = Findings::default();
-                findings.error_if(true, "does not exist: kubectl relay-certs init makes it");
+                findings.add(
+                    Severity::Error,
+                    "does not exist: kubectl relay-certs init makes it",
+                );
                 rows.push(Row::absent(context, object, State::Missing, findings));
                 continue;
             };
@@ -350,8 +353,8 @@ mod tests {
         let now = datetime!(2026-01-01 0:00 UTC);
         let row = |errors: usize, warnings: usize, days: i64| {
             let mut findings = Findings::default();
-            (0..warnings).for_each(|_| findings.warn_if(true, "is odd"));
-            (0..errors).for_each(|_| findings.error_if(true, "is wrong"));
+            (0..warnings).for_each(|_| findings.add(Severity::Warning, "is odd"));
+            (0..errors).for_each(|_| findings.add(Severity::Error, "is wrong"));
             let object = ObjectRef::new::<k8s_openapi::api::core::v1::Secret>("ns", "s");
             let state = State::of(
                 &findings,

@@ -51,21 +51,24 @@ impl Findings {
         found.map(|finding| finding.what.as_str())
     }
 
-    pub(crate) fn add(&mut self, severity: Severity, found: bool, what: impl Into<String>) {
-        if found {
-            let what = what.into();
-            self.0.push(Finding { severity, what });
-        }
+    /// Adds the end of a sentence about the certificate.
+    pub fn add(&mut self, severity: Severity, what: impl Into<String>) {
+        let what = what.into();
+        self.0.push(Finding { severity, what });
     }
 
     /// Adds what makes it useless, if it was found.
     pub fn error_if(&mut self, found: bool, what: impl Into<String>) {
-        self.add(Severity::Error, found, what);
+        if found {
+            self.add(Severity::Error, what);
+        }
     }
 
     /// Adds what others refuse, if it is so.
     pub fn warn_if(&mut self, found: bool, what: impl Into<String>) {
-        self.add(Severity::Warning, found, what);
+        if found {
+            self.add(Severity::Warning, what);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     certificate::Certificate,
     chain::{Broken, Chain, Path},
     dns_names::{is_within, subtrees},
-    findings::{Finding, Findings},
+    findings::{Finding, Findings, Severity},
     soundness::{self, Purpose, authority, of_dates, own, path_length, usages},
 };
 
@@ -81,7 +81,7 @@ pub fn of_issuer(
             true => finding.what,
             false => format!("is under {subject:?}, which {}", finding.what),
         };
-        findings.add(finding.severity, true, what);
+        findings.add(finding.severity, what);
     }
     findings
 }
@@ -93,20 +93,22 @@ fn of_path(path: &Path<'_>, purpose: Purpose<'_>, now: OffsetDateTime) -> Findin
     let last = path.certificates[path.certificates.len() - 1];
     match path.broken {
         None => {}
-        Some(Broken::OtherKey) => findings.error_if(
-            true,
+        Some(Broken::OtherKey) => findings.add(
+            Severity::Error,
             "is not signed by the root, but by another one of the same name",
         ),
         Some(Broken::NoIssuer) => {
             let issuer = last.x509().issuer().to_string();
-            findings.error_if(true, format!("is not signed by the root, but by {issuer:?}"));
+            findings.add(
+                Severity::Error,
+                format!("is not signed by the root, but by {issuer:?}"),
+            );
         }
     }
     let names = path.certificates[0].dns_names();
     for (subject, finding) in issuers_findings(&path.certificates[1..], &names, purpose, now) {
         findings.add(
             finding.severity,
-            true,
             format!("is under {subject:?}, which {}", finding.what),
         );
     }
@@ -146,8 +148,8 @@ fn issuers_findings(
         }
         usages(&mut found, &x509, purpose);
         if let Some(length) = path_length(&x509).filter(|length| *length < authorities) {
-            found.error_if(
-                true,
+            found.add(
+                Severity::Error,
                 format!(
                     "allows {} below it, and there would be {authorities}",
                     match length {

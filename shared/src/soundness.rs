@@ -84,7 +84,7 @@ pub fn of_name(certificate: &Certificate, host: &str) -> Findings {
     let bare = |name: &&String| name.strip_prefix("*.").is_some_and(|rest| !rest.contains('.'));
     if let Some(name) = by.first().filter(|_| by.iter().all(bare)) {
         let who = "which Go takes and OpenSSL, curl and rustls refuse";
-        findings.warn_if(true, format!("is for {host} only as {name}, {who}"));
+        findings.add(Severity::Warning, format!("is for {host} only as {name}, {who}"));
     }
     findings
 }
@@ -182,6 +182,20 @@ pub fn of_twins(one: &Certificate, other: &Certificate) -> Findings {
 /// What every certificate should be, whatever it is for, but for its dates.
 pub(crate) fn own(findings: &mut Findings, certificate: &Certificate) {
     let x509 = certificate.x509();
+    serial_number(findings, &x509);
+    key(findings, certificate.key_kind());
+    let algorithm = &x509.signature_algorithm.algorithm;
+    let sha1 = *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA;
+    // Nobody checks the signature of what is trusted anyway.
+    findings.error_if(
+        sha1 && !certificate.is_self_issued(),
+        "is signed with SHA-1, which Go refuses",
+    );
+    extensions(findings, certificate, &x509);
+}
+
+/// A positive number of up to 20 bytes (section 4.1.2.2).
+fn serial_number(findings: &mut Findings, x509: &X509Certificate<'_>) {
     let serial = x509.raw_serial();
     findings.error_if(
         serial.first().is_some_and(|byte| byte & 0x80 != 0),
@@ -192,30 +206,33 @@ pub(crate) fn own(findings: &mut Findings, certificate: &Certificate) {
         "has the serial number 0, which is not a positive one",
     );
     findings.warn_if(serial.len() > 20, "has a serial number of more than 20 bytes");
+}
 
-    match certificate.key_kind() {
-        KeyKind::Rsa(bits) if bits < 1024 => {
-            findings.error_if(true, format!("has an RSA key of {bits} bits, which Go refuses"));
+/// One that Go takes, and that nobody breaks soon.
+fn key(findings: &mut Findings, kind: KeyKind) {
+    match kind {
+        KeyKind::Rsa(bits @ ..1024) => {
+            findings.add(
+                Severity::Error,
+                format!("has an RSA key of {bits} bits, which Go refuses"),
+            );
         }
-        KeyKind::Rsa(bits) if bits < 2048 => {
-            findings.warn_if(true, format!("has an RSA key of only {bits} bits"));
+        KeyKind::Rsa(bits @ 1024..2048) => {
+            findings.add(Severity::Warning, format!("has an RSA key of only {bits} bits"));
         }
-        KeyKind::Rsa(bits) if bits > 8192 => {
-            findings.error_if(
-                true,
+        KeyKind::Rsa(bits @ 8193..) => {
+            findings.add(
+                Severity::Error,
                 format!("has an RSA key of {bits} bits, which Go's TLS refuses"),
             );
         }
-        KeyKind::Other => findings.error_if(true, "has a key of a kind that Go does not know"),
+        KeyKind::Other => findings.add(Severity::Error, "has a key of a kind that Go does not know"),
         KeyKind::Rsa(_) | KeyKind::Ecdsa(_) | KeyKind::Ed25519 => {}
     }
-    let algorithm = &x509.signature_algorithm.algorithm;
-    let sha1 = *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA;
-    // Nobody checks the signature of what is trusted anyway.
-    findings.error_if(
-        sha1 && !certificate.is_self_issued(),
-        "is signed with SHA-1, which Go refuses",
-    );
+}
+
+/// Which extensions are there, and which of them are critical (section 4.2.1).
+fn extensions(findings: &mut Findings, certificate: &Certificate, x509: &X509Certificate<'_>) {
     findings.error_if(
         x509.extensions_map().is_err(),
         "has an extension twice, which Go refuses",
@@ -225,8 +242,8 @@ pub(crate) fn own(findings: &mut Findings, certificate: &Certificate) {
         .find(|extension| extension.critical && extension.parsed_extension().unsupported());
     if let Some(extension) = unknown {
         let oid = extension.oid.to_id_string();
-        findings.error_if(
-            true,
+        findings.add(
+            Severity::Error,
             format!("has a critical extension that Go does not know ({oid})"),
         );
     }
