@@ -2,6 +2,7 @@
 //! short-lived command.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Instant,
@@ -11,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
 use kube::{
@@ -35,6 +36,10 @@ use crate::{
     tls,
     wire::{Listen, Verbosity},
 };
+
+/// The most MiB of one answer, unpacked: more than all nodes of a large cluster take. What
+/// goes on beyond that is not meant to end before our memory does.
+const MOST: usize = 512;
 
 /// Makes a client for one connection. No request is sent yet.
 ///
@@ -103,6 +108,7 @@ fn stack(
         .option_layer(authorize)
         .layer(config.extra_headers_layer()?)
         .layer(listen.clone())
+        .layer(MapResponseBodyLayer::new(bounded))
         .option_layer(compression)
         .layer(MapResponseBodyLayer::new(boxed))
         .layer(deadline)
@@ -204,6 +210,15 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     body.map_err(Into::into).boxed_unsync()
+}
+
+/// An answer that ends with an error once it is too long.
+fn bounded(answer: Answer) -> Answer {
+    let bounded = Limited::new(answer, MOST << 20).map_err(|e| match e.is::<LengthLimitError>() {
+        true => io::Error::other(format!("its answer is longer than {MOST} MiB")).into(),
+        false => e,
+    });
+    bounded.boxed_unsync()
 }
 
 /// `kubectl-relay_address/1.2.3 (linux/x86_64)`, in the form of kubectl's own.

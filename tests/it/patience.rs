@@ -1,6 +1,7 @@
 //! What is shown of the requests, what is tried again, and what Ctrl-C does.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Stdio,
@@ -363,6 +364,29 @@ fn a_server_that_refuses_is_named_as_by_kubectl() {
             .complains(words)
             .conceals("s3cret");
     }
+}
+
+/// What is sent is small, and what is in it is not.
+#[test]
+fn an_answer_that_is_too_long_does_not_take_all_memory() {
+    let shell = Shell::on(ControlPlane::shared());
+    let pack = "head -c 600000000 /dev/zero | gzip -1 >packed";
+    shell.run("sh", &["-c", pack]).success();
+    let packed = fs::read(shell.home().join("packed")).expect("was written");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let server = format!("http://{}", listener.local_addr().expect("is bound"));
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        request(&stream);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\r\n";
+        let _ = stream.write_all(&[head.as_bytes(), &packed].concat());
+    });
+    let limited = "ulimit -v 2000000; exec kubectl-relay_address --request-timeout=0 --server \"$0\"";
+    shell
+        .run("sh", &["-c", limited, &server])
+        .exits(1)
+        .complains("Unable to connect to the server: its answer is longer than 512 MiB\n")
+        .complains("where: context \"mgmt\", service gloo-mesh/enterprise-networking\n  hint: ");
 }
 
 #[test]
