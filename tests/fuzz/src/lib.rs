@@ -18,7 +18,7 @@
 //! one: of it, the module that takes keys apart is compiled in here once more. It needs
 //! nothing else of it, and this is what keeps it so.
 
-use std::fs;
+use std::{fs, net::SocketAddr};
 
 use clap::Parser;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -178,10 +178,18 @@ pub fn address(data: &[u8]) {
     assert_is_printed_safely(&found);
 }
 
-/// The address goes to stdout, as it is.
+/// The address goes to stdout, as it is, and from there into scripts.
 fn assert_is_printed_safely(found: &[Candidate]) {
     if let Some((address, _)) = candidate::choose(found) {
-        assert_is_printable(&address.to_string());
+        let address = address.to_string();
+        let (host, port) = address.rsplit_once(':').expect("a host and a port");
+        let is_name = host.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        let is_address = format!("{host}:1").parse::<SocketAddr>().is_ok();
+        assert!(is_name || is_address, "{address:?}");
+        assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{address:?}");
     }
 }
 
