@@ -19,7 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 const ROUNDS: u32 = 600_000;
 
 /// The most rounds that a key may ask for: what RFC 8018, section 4.2, has for the most
-/// critical ones, a few seconds.
+/// critical ones. As shipped they took one to five seconds, by hash.
 const MOST_ROUNDS: u32 = 10_000_000;
 
 /// The most bytes that scrypt may go through: OWASP's advice, and four times what OpenSSL
@@ -315,6 +315,22 @@ mod tests {
 
     fn key() -> PrivateKey {
         PrivateKey::generate(Algorithm::EcdsaP256).expect("P-256 can be generated")
+    }
+
+    /// Where a type has Debug or Display, two traits fit, and this does not compile.
+    #[test]
+    fn keys_cannot_be_printed() {
+        trait Fits<Why> {
+            fn fits() {}
+        }
+        struct Debug;
+        struct Display;
+        impl<T: ?Sized> Fits<()> for T {}
+        impl<T: std::fmt::Debug + ?Sized> Fits<Debug> for T {}
+        impl<T: std::fmt::Display + ?Sized> Fits<Display> for T {}
+        <PrivateKey as Fits<_>>::fits();
+        <EncryptedKey as Fits<_>>::fits();
+        <StoredKey as Fits<_>>::fits();
     }
 
     #[track_caller]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relay_tests::{ControlPlane, Kubeconfig, Proxy, Shell, Transcript, fixtures};
 
-use super::{Mesh, words};
+use super::{Mesh, SERVER, words};
 
 /// The contexts of a report, each once.
 fn reported(transcript: &Transcript) -> Vec<&str> {
@@ -52,6 +52,35 @@ fn a_cluster_that_is_named_twice_is_worked_once() {
         ],
     );
     done.complains("context \"mgmt-again\" leads to the same server as \"mgmt\": worked on once\n");
+}
+
+/// A kubeconfig, and annotations in a cluster, hold what anybody has put there.
+#[test]
+fn what_a_terminal_would_obey_is_shown_instead() {
+    let control_plane = ControlPlane::shared();
+    let kubeconfig = Kubeconfig::new()
+        .context("mgmt", control_plane.cluster("mgmt"))
+        .context("ea\x1b[2Jst\r", control_plane.cluster("east"));
+    let mesh = Mesh::with(&kubeconfig.current("mgmt"));
+    let init = mesh.init("--remote-context ea*");
+    let helm = "meta.helm.sh/release-name=gl\x1b[2Joo\u{9b}5m meta.helm.sh/release-namespace=mesh";
+    mesh.kubectl("mgmt", &format!("annotate secret {SERVER} {helm}"));
+    let status = mesh.status("-o wide --remote-context ea*");
+    let unknown = mesh.status("--remote-context nobody");
+    status
+        .success()
+        .prints("Helm release \"gl\\u{1b}[2Joo\\u{9b}5m\"");
+    unknown
+        .exits(2)
+        .complains("known contexts: mgmt, ea\\u{1b}[2Jst\\r\n");
+    for run in [init.success(), &status, &unknown] {
+        let shown = format!("{}{}", run.stdout, run.stderr);
+        assert!(shown.contains("ea\\u{1b}[2Jst\\r"), "{run}");
+        assert!(
+            !shown.contains(|c: char| c.is_control() && c != '\n'),
+            "{shown:?}"
+        );
+    }
 }
 
 #[test]

@@ -143,8 +143,9 @@ fn a_plan_says_which_keys_change_and_a_document_holds_all_of_it() {
     );
     assert_eq!(mesh.state(), before);
 
-    let done = mesh.init(&format!("-o yaml {flags}"));
+    let done = mesh.init(&format!("-o yaml -v9 {flags}"));
     done.success()
+        .complains("PATCH https://")
         .prints("tls.key: <redacted>\n")
         .prints("dryRun: none\n");
     assert_eq!(mesh.data("mgmt", SIGNING), own);
