@@ -12,7 +12,7 @@ use relay_shared::{
     args::{self, ClusterArgs, ServiceArgs},
     candidate::Preferences,
     cluster::ObjectRef,
-    exposure::{Lookup, Via},
+    observation::{Lookup, Via},
     output::{self, Format, TemplateArgs},
     relay,
     remotes::RemoteArgs,

@@ -6,7 +6,7 @@ use relay_shared::{
     address::Address,
     candidate::{self, Candidate},
     escape,
-    exposure::Observation,
+    observation::Observation,
     shell,
 };
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The flow of `kubectl relay-address`: connect, observe, choose, check, print.
 
 use relay_shared::{
-    ExitCode, Result, cluster::Cluster, exposure, exposure::Observation, kubeconfig::Kubeconfig, render,
+    ExitCode, Result, cluster::Cluster, exposure, kubeconfig::Kubeconfig, observation::Observation, render,
     terminal,
 };
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use relay_shared::{
-    Error, ExitCode, Result, args::ClusterArgs, exposure, render, runtime, terminal, terminal::Progress,
+    Error, ExitCode, Result, args::ClusterArgs, relay::RelayHost, render, runtime, terminal,
+    terminal::Progress,
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &CsrArgs) -> Result<ExitCode> {
-    let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
+    let host = RelayHost::of(args.service.service.as_deref(), &flags.namespace);
     let choices = args.request.of(host)?;
     let found = directory::read(&args.pki_dir)?;
     let keys = [found.server.key, found.signing.key];

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use relay_shared::{ExitCode, Result, args::ClusterArgs, exposure, render, terminal};
+use relay_shared::{ExitCode, Result, args::ClusterArgs, relay::RelayHost, render, terminal};
 use time::OffsetDateTime;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
-    let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
+    let host = RelayHost::of(args.service.service.as_deref(), &flags.namespace);
     let choices = args.issue.choices.of(host)?;
     let found = Found {
         roots: Vec::new(),

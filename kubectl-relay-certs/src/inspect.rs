@@ -9,10 +9,12 @@ use relay_shared::{
     certificate::Certificate,
     chain::Chain,
     cluster::{Cluster, ObjectRef},
-    escape, exposure,
+    escape,
     findings::{Findings, Severity},
     output::Table,
-    path_validation, render,
+    path_validation,
+    relay::RelayHost,
+    render,
     soundness::{self, Purpose},
     terminal,
 };
@@ -47,7 +49,7 @@ struct Judged {
 pub(crate) async fn run(flags: &ClusterArgs, args: &InspectArgs) -> Result<ExitCode> {
     let table = args.output.table()?;
     let now = OffsetDateTime::now_utc();
-    let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
+    let host = RelayHost::of(args.service.service.as_deref(), &flags.namespace);
     let mut exhibits = Vec::new();
     for path in &args.paths {
         exhibits.extend(read(path)?);

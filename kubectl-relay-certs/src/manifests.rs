@@ -5,8 +5,8 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Secret;
 use relay_shared::{
-    Error, ExitCode, Result, args::ClusterArgs, cluster::ObjectRef, exposure, manifest::Manifest,
-    output::Format, render, soundness, terminal,
+    Error, ExitCode, Result, args::ClusterArgs, cluster::ObjectRef, manifest::Manifest, output::Format,
+    relay::RelayHost, render, soundness, terminal,
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -54,7 +54,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &ManifestsArgs) -> Result<Exi
 /// All three Secrets, if the files hold all that goes into them.
 fn management(flags: &ClusterArgs, args: &ManifestsArgs) -> Result<Vec<Manifest>> {
     let now = OffsetDateTime::now_utc();
-    let host = exposure::relay_host(None, args.service.service.as_deref(), &flags.namespace);
+    let host = RelayHost::of(args.service.service.as_deref(), &flags.namespace);
     let found = Found {
         roots: Vec::new(),
         server: Pair::default(),

@@ -7,10 +7,10 @@ use relay_shared::{
     Error, Result,
     certificate::Certificate,
     cluster::{Cluster, ObjectRef},
-    exposure,
     manifest::Manifest,
     plan::{Action, ClusterPlan, Presence, Step},
     relay::{self, RelayHost},
+    services,
 };
 use serde_json::json;
 
@@ -190,10 +190,10 @@ async fn observe_host(cluster: &Cluster, places: Places<'_>) -> Result<RelayHost
     } = places;
     let found = match service {
         Some(_) => None,
-        None => exposure::relay_service(cluster, namespace, None).await?,
+        None => services::relay_service(cluster, namespace, None).await?,
     };
-    let object = found.map(|(object, _)| object);
-    Ok(exposure::relay_host(object.as_ref(), service, namespace))
+    let name = found.as_ref().map(|(object, _)| object.name()).or(service);
+    Ok(RelayHost::of(name, namespace))
 }
 
 /// The identity token. The management cluster is asked in any case, to say what is

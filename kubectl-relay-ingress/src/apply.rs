@@ -9,10 +9,12 @@ use relay_shared::{
     apply::{self, ClusterReport, Report},
     args::{ClusterArgs, DryRun},
     cluster::{Cluster, Conflicts, ObjectRef},
-    exposure::{self, Lookup},
+    exposure,
     manifest::Manifest,
+    observation::{self, Lookup},
     plan::{Action, ClusterPlan, Plan},
-    relay, render, shell, terminal,
+    relay::{self, RelayHost},
+    render, services, shell, terminal,
 };
 use serde_json::{Value, json};
 
@@ -131,7 +133,7 @@ impl Site {
         let named = args.service.service.as_deref();
         let observed = async {
             let cluster = Cluster::management(&flags.load()?, flags)?;
-            let found = exposure::relay_service(&cluster, &flags.namespace, named).await?;
+            let found = services::relay_service(&cluster, &flags.namespace, named).await?;
             Result::<_>::Ok((Some(cluster), found))
         };
         let (cluster, found) = match observed.await {
@@ -148,7 +150,7 @@ impl Site {
             Some((object, service)) => (Some(object), Some(service)),
             None => (None, None),
         };
-        let relay = exposure::relay_host(object, named, &flags.namespace);
+        let relay = RelayHost::of(object.map(ObjectRef::name).or(named), &flags.namespace);
         let relay = Relay::new(relay, service, args.gateway.host.as_deref());
         let target = Target::new(relay, &args.gateway);
         Ok(Self {
@@ -336,9 +338,9 @@ impl Way {
     fn lookup(&self, relay: &Relay) -> Lookup {
         Lookup {
             via: match self {
-                Self::Service(_) => exposure::Via::Service,
-                Self::Istio => exposure::Via::Istio,
-                Self::GatewayApi => exposure::Via::GatewayApi,
+                Self::Service(_) => observation::Via::Service,
+                Self::Istio => observation::Via::Istio,
+                Self::GatewayApi => observation::Via::GatewayApi,
             },
             ..lookup(relay)
         }

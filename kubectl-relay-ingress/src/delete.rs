@@ -7,9 +7,8 @@ use relay_shared::{
     ExitCode, Result,
     args::ClusterArgs,
     cluster::{Cluster, ObjectRef},
-    exposure,
     plan::Action,
-    render, terminal,
+    render, services, terminal,
 };
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ use crate::{
 pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCode> {
     let cluster = Cluster::management(&flags.load()?, flags)?;
     let named = args.service.service.as_deref();
-    let found = exposure::relay_service(&cluster, &flags.namespace, named).await?;
+    let found = services::relay_service(&cluster, &flags.namespace, named).await?;
     // Ours are found also where the relay server is gone.
     let service = found.as_ref().map(|(object, _)| object.name()).or(named);
     let labels = made_for(&flags.namespace, service);

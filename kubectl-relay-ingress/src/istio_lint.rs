@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
-    exposure::joined,
     istio::{labels, matches_host},
+    services::joined,
     shell,
 };
 use serde_json::json;

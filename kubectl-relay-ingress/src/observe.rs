@@ -9,8 +9,8 @@ use relay_shared::{
     Error, Result,
     candidate::Preferences,
     cluster::{Cluster, ObjectRef},
-    exposure::{self, Lookup},
     gateways,
+    observation::{Lookup, Via},
     pod::Pod,
     relay::PORT_NAME,
     service_address::PortRef,
@@ -154,7 +154,7 @@ async fn backends(
 /// Where a relay server's address may be: what relay-address looks for by default.
 pub(crate) fn lookup(relay: &Relay) -> Lookup {
     Lookup {
-        via: exposure::Via::Auto,
+        via: Via::Auto,
         everywhere: false,
         namespace: relay.service.namespace().to_owned(),
         service: Some(relay.service.service().to_owned()),

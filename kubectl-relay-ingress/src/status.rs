@@ -9,12 +9,14 @@ use relay_shared::{
     args::ClusterArgs,
     candidate::{self, Candidate},
     cluster::{Cluster, ObjectRef},
-    exposure::{self, Lookup},
+    exposure,
     istio::labels,
+    observation::{Lookup, Via},
     output::Table,
+    relay::RelayHost,
     render,
     service_address::PortRef,
-    terminal,
+    services, terminal,
 };
 use serde_json::{Value, json};
 
@@ -108,7 +110,7 @@ impl Exposure {
 
 async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> Result<Exposure> {
     let named = args.service.service.as_deref();
-    let found = exposure::relay_service(cluster, &flags.namespace, named).await?;
+    let found = services::relay_service(cluster, &flags.namespace, named).await?;
     let (object, service) = match &found {
         Some((object, service)) => (Some(object), Some(service)),
         None => (None, None),
@@ -117,13 +119,13 @@ async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> R
     let (istio, gateway_api) = (istio?, gateway_api?);
     let gateways = istio.iter().flat_map(|istio| &istio.ingress.gateways);
     let gateways = gateways.chain(gateway_api.iter().flat_map(|seen| &seen.gateways));
-    let name = exposure::relay_host(object, named, &flags.namespace);
     let known = object.map(ObjectRef::name).or(named);
     let is_ours = |gateway: &&Value| is_made_for(gateway, &flags.namespace, known);
     let made = match &args.host {
         Some(_) => BTreeSet::new(),
         None => gateways.filter(is_ours).flat_map(hosts).collect(),
     };
+    let name = RelayHost::of(known, &flags.namespace);
     let (relay, others) = names(Relay::new(name, service, args.host.as_deref()), made);
     let relays = || iter::once(&relay).chain(&others);
 
@@ -198,7 +200,7 @@ async fn through_service(
         _ => return Ok(None),
     };
     let lookup = Lookup {
-        via: exposure::Via::Service,
+        via: Via::Service,
         ..lookup(relay)
     };
     let mut lints = observe::load_balancers(cluster, &[service]).await?;
@@ -227,7 +229,7 @@ async fn through_istio(
         let mut address_found = None;
         if let Some((entrance, port)) = entrance {
             let lookup = Lookup {
-                via: exposure::Via::Istio,
+                via: Via::Istio,
                 ingress: Some(service::of(entrance)),
                 ingress_port: Some(PortRef::new(port.to_string())),
                 ..lookup(relay)
@@ -255,7 +257,7 @@ async fn through_gateway_api(
         return Ok(Vec::new());
     }
     let lookup = Lookup {
-        via: exposure::Via::GatewayApi,
+        via: Via::GatewayApi,
         ..lookup(relay)
     };
     let candidates = exposure::observe(cluster, &lookup).await?.candidates;

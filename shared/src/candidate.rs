@@ -100,6 +100,25 @@ impl Preferences {
 }
 
 impl Candidate {
+    /// An object that may not be read.
+    pub(crate) fn unreadable(source: Source, object: ObjectRef, refusal: Error) -> Self {
+        Self::of_object(source, object, Reason::refused("it cannot be read", refusal))
+    }
+
+    /// An object that does not exist.
+    pub(crate) fn absent(source: Source, object: ObjectRef, state: String, hint: &str) -> Self {
+        Self::of_object(source, object, Reason::new(state, hint))
+    }
+
+    fn of_object(source: Source, object: ObjectRef, reason: Reason) -> Self {
+        Self {
+            source,
+            object,
+            field: "metadata.name".to_owned(),
+            result: Err(reason),
+        }
+    }
+
     /// Its reason as an error, if it is no address.
     pub fn error(&self) -> Option<Error> {
         let reason = self.result.as_ref().err()?;

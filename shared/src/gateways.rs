@@ -11,12 +11,13 @@ use crate::{
     candidate::{Candidate, Reason, Source},
     cluster::ObjectRef,
     error::{Error, Result},
-    exposure::{Lookup, Observation, Via, absent, joined, of_service, unreadable},
     gateway_api::{self, Backend},
     istio,
+    observation::{Lookup, Observation, Via},
     pod::Pod,
     relay::{self, RelayHost},
     service_address::PortRef,
+    services::{joined, of_service},
     watch::Reading,
 };
 
@@ -64,13 +65,13 @@ pub(crate) async fn observe_istio(
     let port = port.unwrap_or_else(|| PortRef::new(relay::INGRESS_PORT_NAME));
     let candidates = match reading.get::<Service>(&object).await {
         Ok(Some(service)) => of_service(reading, Source::Istio, &object, &service, &port, lookup).await?,
-        Ok(None) => vec![absent(
+        Ok(None) => vec![Candidate::absent(
             Source::Istio,
             object,
             "there is no such service".to_owned(),
             "install an Istio ingress gateway, or name yours with --ingress-namespace and --ingress-service",
         )],
-        Err(error) if error.is_forbidden() => vec![unreadable(Source::Istio, object, error)],
+        Err(error) if error.is_forbidden() => vec![Candidate::unreadable(Source::Istio, object, error)],
         Err(error) => return Err(error),
     };
     observation.extend(candidates);

@@ -7,8 +7,9 @@
 //! Modules in reading order: [`runtime`] runs a plugin and turns its [`error`]
 //! into an exit code; [`args`] are the flags; [`kubeconfig`], [`connection`] (with
 //! its [`overrides`]) and [`cluster`] reach a cluster, [`remotes`] finds many;
-//! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server
-//! ([`gateways`]: [`istio`], [`gateway_api`]), [`service_address`] and [`node_port`] (by
+//! [`relay`] is the vocabulary; [`exposure`] reads what exposes the relay server, its
+//! [`services`] and [`gateways`] ([`istio`], [`gateway_api`]), into an [`observation`];
+//! [`service_address`] and [`node_port`] (by
 //! [`pod`]s) say at which [`address`], [`candidate`] chooses, [`watch`] waits for one;
 //! [`plan`] holds what is to be written (a [`manifest`] each), [`access`] asks whether
 //! that is allowed and [`apply`] writes it; [`output`] says how to show values,
@@ -38,6 +39,7 @@ pub mod jsonpath;
 pub mod kubeconfig;
 pub mod manifest;
 pub mod node_port;
+pub mod observation;
 pub mod output;
 pub mod overrides;
 pub mod owner;
@@ -50,6 +52,7 @@ pub mod remotes;
 pub mod render;
 pub mod runtime;
 pub mod service_address;
+pub mod services;
 pub mod shell;
 pub mod soundness;
 pub mod terminal;

@@ -67,6 +67,11 @@ impl RelayHost {
         }
     }
 
+    /// The host of the Service that was found or named, else of the first generation's.
+    pub fn of(service: Option<&str>, namespace: &str) -> Self {
+        Self::new(service.unwrap_or(SERVICES[0]), namespace)
+    }
+
     /// The Service's name.
     pub fn service(&self) -> &str {
         &self.service
