@@ -30,6 +30,7 @@ use relay_shared::{
     cluster::ObjectRef,
     escape,
     gateway_api::{self, Backend},
+    istio,
     jsonpath::Template,
     kubeconfig::Kubeconfig,
     node_port::Backends,
@@ -174,8 +175,12 @@ pub fn address(data: &[u8]) {
         host: "enterprise-networking.gloo-mesh",
     };
     let preferences = Preferences::default();
-    let found = gateway_api::candidates(&kind, &of("Gateway"), &of("TLSRoute"), backend, &preferences);
+    let gateways = of("Gateway");
+    let found = gateway_api::candidates(&kind, &gateways, &of("TLSRoute"), backend, &preferences);
     assert_is_printed_safely(&found);
+    // Gateways of Istio's are as foreign, and have no status: what leads to their pods has.
+    istio::passages(&kind, &gateways, backend.host);
+    istio::services_to(&backends.pods, &[service]);
 }
 
 /// The address goes to stdout, as it is, and from there into scripts.
