@@ -1,4 +1,4 @@
-//! `relay-ingress apply`, by the relay's own Service and by Istio, and
+//! `relay-ingress apply`, by the relay's own Service, by Istio and by Gateway API, and
 //! `relay-address --wait`.
 
 use relay_tests::{ControlPlane, Shell, fixtures};
@@ -12,6 +12,9 @@ use crate::{
 const SERVICES: &str = "api/v1/namespaces/NAMESPACE/services";
 const GATEWAYS: &str = "apis/networking.istio.io/v1/namespaces/NAMESPACE/gateways";
 const VIRTUAL_SERVICES: &str = "apis/networking.istio.io/v1/namespaces/NAMESPACE/virtualservices";
+
+const API_GATEWAYS: &str = "apis/gateway.networking.k8s.io/v1/namespaces/NAMESPACE/gateways";
+const TLS_ROUTES: &str = "apis/gateway.networking.k8s.io/v1/namespaces/NAMESPACE/tlsroutes";
 
 /// What the cloud makes of a load balancer.
 pub(crate) const ADDRESS: &str = "192.0.2.7";
@@ -105,6 +108,56 @@ fn is_routed(place: &Place<'_>) -> Vec<String> {
         defects.push(format!(
             "there is no VirtualService for the relay: {virtual_service:?}"
         ));
+    }
+    defects
+}
+
+const GATEWAY_API: &[Step] = &[Step::new(
+    &["apply", "--via", "gateway-api"],
+    is_routed_by_gateway_api,
+)];
+
+pub(crate) const BY_GATEWAY_API: Scenario = Scenario {
+    name: "apply --via gateway-api",
+    program: "kubectl-relay_ingress",
+    contexts: &["east"],
+    writes: &[API_GATEWAYS, TLS_ROUTES],
+    prepare: |shell, namespace| prepare(shell, namespace, "ClusterIP"),
+    steps: GATEWAY_API,
+};
+
+/// Gateway API with a class, which a controller would bring up.
+pub(crate) fn install_gateway_api(control_plane: &ControlPlane) {
+    let direct = Shell::on(control_plane);
+    fixtures::install_gateway_api_crds(&direct, "east");
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": { "name": "some" }, "spec": { "controllerName": "example.com/controller" },
+    });
+    direct.apply("east", class);
+}
+
+#[test]
+fn apply_by_gateway_api_survives_every_fault_at_every_request() {
+    install_gateway_api(ControlPlane::shared());
+    BY_GATEWAY_API.try_every_point();
+}
+
+/// A Gateway that passes TLS through for the relay, and the route from it.
+fn is_routed_by_gateway_api(place: &Place<'_>) -> Vec<String> {
+    let spec = |kind: &str| {
+        let object = format!("{kind}.gateway.networking.k8s.io/gloo-mesh-ingress");
+        place.object("east", &object).map(|object| &object["spec"])
+    };
+    let host = json!(format!("enterprise-networking.{}", place.namespace));
+    let listener = spec("gateway").map(|spec| &spec["listeners"][0]);
+    let route = spec("tlsroute");
+    let mut defects = Vec::new();
+    if listener.is_none_or(|one| one["hostname"] != host || one["tls"]["mode"] != "Passthrough") {
+        defects.push(format!("there is no Gateway for the relay: {listener:?}"));
+    }
+    if route.is_none_or(|spec| spec["hostnames"][0] != host) {
+        defects.push(format!("there is no TLSRoute for the relay: {route:?}"));
     }
     defects
 }

@@ -14,6 +14,8 @@ fn a_server_that_is_killed_is_survived_at_every_request() {
     expose::BY_SERVICE.kill_servers(&control_plane);
     expose::install_istio(&control_plane);
     expose::BY_ISTIO.kill_servers(&control_plane);
+    expose::install_gateway_api(&control_plane);
+    expose::BY_GATEWAY_API.kill_servers(&control_plane);
     waiting_goes_on(&control_plane);
 }
 
