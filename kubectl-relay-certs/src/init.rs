@@ -17,13 +17,10 @@ use crate::{
     fleet::Fleet,
     key::EncryptedKey,
     material::{self, Material},
-    member::{Member, Places, Wanted},
+    member::{MANAGER, Member, Places, Wanted},
     own,
     role::Role,
 };
-
-/// Our name in `metadata.managedFields`.
-pub(crate) const MANAGER: &str = "kubectl-relay-certs";
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &InitArgs) -> Result<ExitCode> {
     let format = args.output.format()?;

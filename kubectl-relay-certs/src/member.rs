@@ -15,12 +15,15 @@ use relay_shared::{
 use serde_json::json;
 
 use crate::{
-    cli::SecretNames,
     material::Material,
     role::Role,
+    secret_names::SecretNames,
     secrets::{self, Live},
     token::{self, LiveToken, Token},
 };
+
+/// Our name in `metadata.managedFields`.
+pub(crate) const MANAGER: &str = "kubectl-relay-certs";
 
 /// The management cluster's Secrets; a remote has only the root's.
 const MANAGEMENT: [Role; 3] = [Role::Root, Role::Server, Role::Signing];

@@ -13,7 +13,7 @@ use crate::{
     key::{Algorithm, PrivateKey, StoredKey},
     names::Names,
     role::{Child, Role},
-    rotate::RootArgs,
+    rotate_args::RootArgs,
     successors::{self, Left, Successor},
 };
 

@@ -9,7 +9,7 @@ use relay_shared::{
 };
 use serde_json::{Value, json};
 
-use crate::{cli::SecretNames, role::Role};
+use crate::{role::Role, secret_names::SecretNames};
 
 /// The Helm values of one generation of Gloo Mesh.
 pub(crate) struct Values {

@@ -22,7 +22,7 @@ use crate::{
     names::Names,
     restarts::Peer,
     role::{Child, Role},
-    rotate::PairArgs,
+    rotate_args::PairArgs,
     successors::{self, Left},
     turnover::Becomes,
 };

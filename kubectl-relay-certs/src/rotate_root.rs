@@ -15,7 +15,7 @@ use crate::{
     member::Member,
     new_root, registered,
     role::{Child, Role},
-    rotate::{CommonArgs, RootArgs},
+    rotate_args::{CommonArgs, RootArgs},
     rotation::{Outcome, Seen, Turn},
     successors::{self, Successor},
     turnover::Becomes,
