@@ -7,11 +7,14 @@ use relay_shared::{
     candidate::{self, Candidate},
     escape,
     observation::Observation,
-    shell,
+    shell, wrap,
 };
 use serde_json::{Value, json};
 
 use crate::check::Step;
+
+/// How wide what people read is at most, unless a name is wider.
+const COLUMNS: usize = 80;
 
 /// An address and the candidate it is from.
 pub(crate) type Chosen<'o> = (&'o Address, &'o Candidate);
@@ -134,10 +137,7 @@ pub(crate) fn hints(steps: &[Step]) -> Vec<String> {
     }
     let hints = hints.iter();
     hints
-        .map(|(names, hint)| {
-            let text = format!("hint: {}: {hint}", names.join(", "));
-            wrapped(&text, "").trim_end().to_owned()
-        })
+        .map(|(names, hint)| format!("hint: {}: {hint}", names.join(", ")))
         .collect()
 }
 
@@ -165,32 +165,17 @@ pub(crate) fn checks(steps: &[Step]) -> Value {
 /// Words after a head, as lines of at most 80 columns, all but the first as far in as
 /// the words of the first.
 fn hanging(head: &str, text: &str) -> String {
-    let width = head.chars().count();
-    let wrapped = wrapped_at(text, &" ".repeat(width), &" ".repeat(width));
-    format!("{head}{}", wrapped.trim_start())
+    filled(head, text, head.chars().count())
 }
 
 /// Words as lines of at most 80 columns, all but the first further in.
 fn wrapped(text: &str, indent: &str) -> String {
-    wrapped_at(text, indent, &format!("{indent}  "))
+    filled(indent, text, indent.len() + 2)
 }
 
-fn wrapped_at(text: &str, first: &str, rest: &str) -> String {
+fn filled(head: &str, text: &str, indent: usize) -> String {
     let text = escape::printable(text).replace('\n', " ");
-    let mut lines = String::new();
-    let mut line = first.to_owned();
-    for word in text.split(' ') {
-        let is_empty = line.trim().is_empty();
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > 80 {
-            lines += line.trim_end();
-            lines.push('\n');
-            line = rest.to_owned();
-        } else if !is_empty {
-            line.push(' ');
-        }
-        line += word;
-    }
-    lines + line.trim_end() + "\n"
+    wrap::line(&format!("{head}{text}"), COLUMNS, indent) + "\n"
 }
 
 /// What `-o json` prints and templates are applied to:

@@ -103,7 +103,7 @@ fn next(flags: &ClusterArgs, args: &ApplyArgs) -> String {
         .into_iter()
         .filter_map(|(flag, value)| Some(format!(" {flag} {}", shell::word(value?))));
     format!(
-        "next: kubectl relay-address{} prints the address to register clusters with",
+        "next: `kubectl relay-address{}` prints the address to register clusters with",
         given.collect::<String>()
     )
 }

@@ -87,10 +87,10 @@ pub(crate) async fn lint(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitC
             let found: Vec<_> = lints.iter().copied().map(finding).collect();
             render::documents(&[json!({ "findings": found })], format)?
         }
-        _ => lints
-            .iter()
-            .map(|lint| lint.shown(cluster.context()) + "\n")
-            .collect(),
+        _ => {
+            let shown = lints.iter().map(|lint| lint.shown(cluster.context()) + "\n");
+            terminal::sentences(&shown.collect::<String>())
+        }
     };
     terminal::data(&shown)?;
     if lints.is_empty() {

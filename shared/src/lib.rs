@@ -14,8 +14,9 @@
 //! [`plan`] holds what is to be written (a [`manifest`] each), [`access`] asks whether
 //! that is allowed and [`apply`] writes it; [`output`] says how to show values,
 //! [`render`] turns them into text ([`json`], [`jsonpath`]) and [`terminal`] alone prints
-//! it. [`owner`] tells whose an object is; [`soundness`] judges a [`certificate`] and
-//! [`path_validation`] its [`chain`]: [`findings`]; [`possession`] is whether a server holds the key of one.
+//! it, with lines that [`wrap`]. [`owner`] tells whose an object is; [`soundness`] judges a
+//! [`certificate`] and [`path_validation`] its [`chain`]: [`findings`]; [`possession`] is
+//! whether a server holds the key of one.
 
 pub mod about;
 pub mod access;
@@ -58,6 +59,7 @@ pub mod soundness;
 pub mod terminal;
 pub mod watch;
 pub mod wire;
+pub mod wrap;
 
 mod authorization;
 mod client;

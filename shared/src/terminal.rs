@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{Error, Result},
     escape::printable,
+    wrap,
 };
 
 /// All progress there is, so that a line of the story can go above it.
@@ -33,11 +34,27 @@ pub fn data(text: &str) -> Result<()> {
     }
 }
 
-/// Writes one line of the story to stderr. Nothing is lost if stderr is closed.
-pub fn story(line: &str) {
+/// Writes a part of the story to stderr, broken at words where that is a terminal.
+/// Nothing is lost if stderr is closed.
+pub fn story(text: &str) {
+    let text = fitted(text, &Term::stderr());
     BARS.suspend(|| {
-        let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+        let _ = writeln!(io::stderr().lock(), "{text}");
     });
+}
+
+/// Sentences that are data, as [`data`] is to print them: broken at words where stdout is
+/// a terminal.
+pub fn sentences(text: &str) -> String {
+    fitted(text, &Term::stdout())
+}
+
+fn fitted(text: &str, terminal: &Term) -> String {
+    let text = printable(text);
+    match terminal.size_checked() {
+        Some((_, columns)) => wrap::story(&text, columns.into()),
+        None => text.into_owned(),
+    }
 }
 
 /// Asks for a password on the terminal, which does not show it.

@@ -191,7 +191,7 @@ fn a_cluster_with_another_root_is_found() {
     );
     let table = site.check(&["--remote-context", "west"]);
     table.exits(3).complains(
-        "hint: trust: agents with another root refuse the server: `kubectl relay-certs\n  status` shows",
+        "hint: trust: agents with another root refuse the server: `kubectl relay-certs status` shows",
     );
     site.trusts("west", &Authority::new("someone else's").ca_pem());
     ends(

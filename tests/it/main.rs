@@ -18,5 +18,6 @@ mod patience;
 mod proxy;
 mod readme;
 mod security;
+mod terminal;
 mod verifiers;
 mod workflows;

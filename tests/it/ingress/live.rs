@@ -317,7 +317,7 @@ fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
     let elsewhere = "--context alone --host relay.example.com --port 8443 --name other";
     site.ingress(&format!("apply --via istio {elsewhere}"))
         .success()
-        .complains("next: kubectl relay-address --context alone --server-name relay.example.com prints ");
+        .complains("next: `kubectl relay-address --context alone --server-name relay.example.com` prints ");
 
     let pending = site.ingress("apply --via loadbalancer --wait=1s");
     pending
