@@ -65,6 +65,8 @@ fn one_of_many_addresses_is_chosen_by_flags() {
     cluster.prints(&["--prefer", "hostname"], "lb.example.com:9900");
     cluster.prints(&["--ip-family", "ipv6"], "lb.example.com:9900");
     cluster.prints(&["--ip-family", "ipv6", "--prefer", "ip"], "[2001:db8::1]:9900");
+    // Kubernetes spells it IPv6.
+    cluster.prints(&["--ip-family=IPv6", "--prefer=IP"], "[2001:db8::1]:9900");
     cluster.prints(
         &["--all"],
         "lb.example.com:9900\n203.0.113.1:9900\n[2001:db8::1]:9900\nlb6.example.com:9900\n203.0.113.99:9900",
