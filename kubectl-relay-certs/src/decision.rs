@@ -14,24 +14,11 @@ use time::OffsetDateTime;
 
 use crate::{
     choices::Choices,
-    directory::{Files, Pair, RootFiles},
+    found::{Found, Pair, RootFiles, Trust},
     issue::{Authority, CertifiedKey},
     key::{Algorithm, EncryptedKey, PrivateKey, StoredKey},
     role::{Child, Role},
-    secrets::Trust,
 };
-
-/// What the clusters and the files hold, before it is known to be of use.
-pub(crate) struct Found {
-    /// Every `ca.crt` in a cluster.
-    pub(crate) roots: Vec<Trust>,
-    /// The management cluster's server certificate.
-    pub(crate) server: Pair,
-    /// The management cluster's signing certificate.
-    pub(crate) signing: Pair,
-    /// What the PKI directory, or the user, has.
-    pub(crate) files: Files,
-}
 
 /// Where each certificate comes from.
 pub(crate) struct Decision {

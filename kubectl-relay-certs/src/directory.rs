@@ -12,48 +12,11 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::{
+    found::{Files, Pair, RootFiles},
     key::{PrivateKey, StoredKey},
     material::{Issued, Material},
     role::Role,
-    secrets::Trust,
 };
-
-/// What there is to take certificates from: a PKI directory, or files of the user's.
-pub(crate) struct Files {
-    pub(crate) root: RootFiles,
-    pub(crate) server: Pair,
-    pub(crate) signing: Pair,
-    /// What a PKI directory trusts that is not taken from.
-    pub(crate) beside: Option<Trust>,
-}
-
-/// What agents and server are to trust, and the key to issue by.
-pub(crate) struct RootFiles {
-    /// None if there is no such file.
-    pub(crate) certificates: Vec<Certificate>,
-    /// The file's name.
-    pub(crate) place: String,
-    pub(crate) key: Option<StoredKey>,
-    /// The key's file's name.
-    pub(crate) key_place: String,
-    /// What to say before a root's fingerprint where its key is not there.
-    pub(crate) without_key: String,
-    /// What to do then.
-    pub(crate) hint: &'static str,
-    /// What to do if the key is another one's.
-    pub(crate) stranger_hint: &'static str,
-}
-
-/// A certificate and its key, or whichever of them there is.
-#[derive(Default)]
-pub(crate) struct Pair {
-    /// What they are found in, as the beginning of a sentence.
-    pub(crate) place: String,
-    pub(crate) chain: Option<Chain>,
-    pub(crate) key: Option<PrivateKey>,
-    /// What to do if they are not sound.
-    pub(crate) hint: &'static str,
-}
 
 /// What becomes of a new root's key.
 pub(crate) enum RootKey {

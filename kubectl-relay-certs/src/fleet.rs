@@ -14,10 +14,10 @@ use relay_shared::{
 };
 
 use crate::{
-    directory::Pair,
+    found::{Pair, Trust},
     member::{Kind, Member, Places},
     role::Role,
-    secrets::{Live, Trust},
+    secrets::Live,
     token::{self, Token},
 };
 

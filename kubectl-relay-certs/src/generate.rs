@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 
 use crate::{
     cli::GenerateArgs,
-    decision::{self, Found},
-    directory::{self, Pair, RootKey},
+    decision,
+    directory::{self, RootKey},
+    found::{Found, Pair},
     key::EncryptedKey,
     material::{self, Material},
     own,

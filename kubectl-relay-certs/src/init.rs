@@ -11,10 +11,11 @@ use time::OffsetDateTime;
 
 use crate::{
     cli::InitArgs,
-    decision::{self, Found},
-    directory::{self, Files, RootKey},
+    decision,
+    directory::{self, RootKey},
     ending::{self, Ending},
     fleet::Fleet,
+    found::{Files, Found},
     key::EncryptedKey,
     material::{self, Material},
     member::{MANAGER, Member, Places, Wanted},

@@ -22,12 +22,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
-use crate::{
-    cli::InspectArgs,
-    directory::{self, Pair},
-    key::StoredKey,
-    names, secrets,
-};
+use crate::{cli::InspectArgs, directory, found::Pair, key::StoredKey, names, secrets};
 
 /// One file or field, and what is to be said about it.
 struct Exhibit {

@@ -8,6 +8,7 @@ mod decision;
 mod directory;
 mod ending;
 mod fleet;
+mod found;
 mod generate;
 mod init;
 mod inspect;

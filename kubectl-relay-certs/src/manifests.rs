@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     choices::Choices,
     cli::{ClusterKind, ManifestsArgs},
-    decision::{self, Found},
-    directory::{self, Pair},
+    decision, directory,
+    found::{Found, Pair},
     own,
     role::Role,
     secrets::{self, Contents},

@@ -6,8 +6,8 @@ use clap::{Args, ValueHint};
 use relay_shared::{Error, Result, certificate::Certificate, chain};
 
 use crate::{
-    directory::{self, Files, Pair, RootFiles},
-    secrets::Trust,
+    directory,
+    found::{Files, Pair, RootFiles, Trust},
 };
 
 /// The user's own CA to issue by, instead of a new root.

@@ -9,8 +9,8 @@ use relay_shared::{
 use time::OffsetDateTime;
 
 use crate::{
-    directory::Pair,
     fleet::Fleet,
+    found::Pair,
     issue::CertifiedKey,
     member::Member,
     new_root, registered,

@@ -8,7 +8,7 @@
 
 use relay_shared::{Error, Result, certificate::Certificate};
 
-use crate::{role::Child, secrets::Trust};
+use crate::{found::Trust, role::Child};
 
 /// A turn of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

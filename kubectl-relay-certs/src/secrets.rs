@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::{
-    directory::Pair,
+    found::Pair,
     issue::CertifiedKey,
     key::{PrivateKey, StoredKey},
     restarts,
@@ -49,16 +49,6 @@ pub(crate) struct Live {
     /// What is missing or cannot be read: the field, and the end of a sentence about
     /// the Secret.
     flaws: Vec<(&'static str, String)>,
-}
-
-/// One `ca.crt`, in a cluster or on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trust {
-    /// The Secret that holds it and its context, or the file, for messages.
-    pub(crate) place: String,
-    /// Intermediates, then roots; while roots are being changed, the old one before the
-    /// new one.
-    pub(crate) certificates: Vec<Certificate>,
 }
 
 /// What a Secret should hold.

@@ -4,7 +4,11 @@ use relay_shared::relay::RelayHost;
 use time::{Duration, macros::datetime};
 
 use super::*;
-use crate::{choices::tests::choices_for, directory::RootFiles, issue::LIFETIME};
+use crate::{
+    choices::tests::choices_for,
+    found::{Files, RootFiles},
+    issue::LIFETIME,
+};
 
 const NOW: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 
