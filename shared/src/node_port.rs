@@ -31,43 +31,32 @@ pub(crate) fn of_nodes(
     backends: &Backends,
     preferences: &Preferences,
 ) -> Vec<Found> {
-    let kind = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.type_.as_deref())
-        .unwrap_or_default();
-    let nothing = |state: &str, hint: &str| {
-        let reason = Reason::new(format!("its type is {kind}, and {state}"), hint);
-        vec![("spec.ports".to_owned(), Err(reason))]
-    };
+    let spec = service.spec.as_ref();
+    let kind = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or_default();
+    let nothing = |reason| vec![("spec.ports".to_owned(), Err(reason))];
     let Some(node_port) = port.node_port.filter(|port| *port != 0) else {
-        return nothing(
-            "this port has no node port",
+        return nothing(Reason::new(
+            format!("its type is {kind}, and this port has no node port"),
             "the field `allocateLoadBalancerNodePorts` of its spec may turn node ports off",
-        );
+        ));
     };
     if let Some(refusal) = &backends.unread {
         let what = format!("its type is {kind}, and which nodes answer cannot be read");
-        let reason = Reason::refused(&what, refusal.clone());
-        return vec![("spec.ports".to_owned(), Err(reason))];
+        return nothing(Reason::refused(&what, refusal.clone()));
     }
-    let spec = service.spec.as_ref();
     let local = spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local");
+    let running = backends.running();
+    let runs_pod = |node: &Node| {
+        node.metadata
+            .name
+            .as_deref()
+            .is_some_and(|name| running.contains(name))
+    };
+    let ready = backends.nodes.iter().filter(|node| is_ready_node(node));
+    let answering: Vec<_> = ready.filter(|node| !local || runs_pod(node)).collect();
     let mut ranked = Vec::new();
-    let mut answers = false;
-    let running: HashSet<_> = backends
-        .pods
-        .iter()
-        .filter(|pod| pod.is_ready())
-        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
-        .collect();
-    for node in &backends.nodes {
+    for node in &answering {
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        let runs_pod = running.contains(name);
-        if !is_ready_node(node) || (local && !runs_pod) {
-            continue;
-        }
-        answers = true;
         let addresses = addresses(node, service, node_port, preferences);
         for (nth, Ranked { unfit, rank, address }) in addresses.into_iter().enumerate() {
             // The best of each node comes before what else they have.
@@ -76,36 +65,54 @@ pub(crate) fn of_nodes(
             }
             let field = format!("node {name} {}", address.type_);
             let result = preferences.address(&address.address, node_port);
-            ranked.push(((unfit, nth > 0, !runs_pod, rank), (field, result)));
+            ranked.push(((unfit, nth > 0, !runs_pod(node), rank), (field, result)));
         }
+    }
+    if ranked.is_empty() {
+        return nothing(no_address(kind, backends, &answering, preferences));
     }
     // Stable: among equals, nodes stay in the order the API server lists them.
     ranked.sort_by_key(|(rank, _)| *rank);
-    if !ranked.is_empty() {
-        return ranked.into_iter().map(|(_, found)| found).collect();
+    ranked.into_iter().map(|(_, found)| found).collect()
+}
+
+impl Backends {
+    /// The names of the nodes that run a ready pod.
+    fn running(&self) -> HashSet<&str> {
+        let ready = self.pods.iter().filter(|pod| pod.is_ready());
+        ready
+            .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+            .collect()
     }
-    match (answers, backends.nodes.iter().any(is_ready_node)) {
-        (true, _) => {
-            let types = preferences.node_address_types.iter().map(|kind| kind.name());
-            let state = match types.collect::<Vec<_>>().as_slice() {
-                [] => "no Ready node has an address".to_owned(),
-                types => format!(
-                    "no node that answers has an address of type {}",
-                    types.join(" or ")
-                ),
-            };
-            nothing(&state, "see `kubectl get nodes -o wide`, and --node-address-type")
-        }
-        (false, false) => nothing("no node is Ready", "see `kubectl get nodes`"),
-        (false, true) => {
-            let reason = Reason::new(
-                format!(
-                    "its type is {kind} with externalTrafficPolicy Local, and no Ready node runs a ready pod of it"
-                ),
-                "see `kubectl get pods -o wide` in its namespace for where its pods are and why none is ready",
-            );
-            vec![("spec.ports".to_owned(), Err(reason))]
-        }
+}
+
+/// Why a Service has no address on any node.
+fn no_address(kind: &str, backends: &Backends, answering: &[&Node], preferences: &Preferences) -> Reason {
+    if !answering.is_empty() {
+        let types = preferences.node_address_types.iter().map(|kind| kind.name());
+        let state = match types.collect::<Vec<_>>().as_slice() {
+            [] => "no Ready node has an address".to_owned(),
+            types => format!(
+                "no node that answers has an address of type {}",
+                types.join(" or ")
+            ),
+        };
+        return Reason::new(
+            format!("its type is {kind}, and {state}"),
+            "see `kubectl get nodes -o wide`, and --node-address-type",
+        );
+    }
+    match backends.nodes.iter().any(is_ready_node) {
+        false => Reason::new(
+            format!("its type is {kind}, and no node is Ready"),
+            "see `kubectl get nodes`",
+        ),
+        true => Reason::new(
+            format!(
+                "its type is {kind} with externalTrafficPolicy Local, and no Ready node runs a ready pod of it"
+            ),
+            "see `kubectl get pods -o wide` in its namespace for where its pods are and why none is ready",
+        ),
     }
 }
 
