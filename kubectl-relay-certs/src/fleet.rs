@@ -140,8 +140,10 @@ impl<M> Fleet<M> {
         self.remotes.len() + usize::from(self.terms.hosts_agent)
     }
 
-    pub(crate) fn members(&self) -> impl Iterator<Item = &M> {
-        std::iter::once(&self.management).chain(&self.remotes)
+    /// All clusters, the management cluster first.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (Kind, &M)> {
+        let management = std::iter::once((Kind::Management, &self.management));
+        management.chain(self.remotes.iter().map(|remote| (Kind::Remote, remote)))
     }
 }
 
@@ -176,7 +178,7 @@ impl Fleet<Member> {
     pub(crate) fn roots(&self) -> Vec<Trust> {
         let slots = self
             .members()
-            .flat_map(|m| m.secrets.iter().map(|slot| (m.cluster.context(), slot)));
+            .flat_map(|(_, m)| m.secrets.iter().map(|slot| (m.cluster.context(), slot)));
         slots
             .filter_map(|(context, slot)| {
                 Some(Trust {
@@ -201,14 +203,11 @@ impl Fleet<Member> {
     /// # Errors
     /// If the management cluster has none and the remotes have different ones.
     pub(crate) fn identity_token(&self) -> Result<Token> {
-        fn token(member: &Member) -> Option<&Token> {
-            member.token.as_ref()?.live.as_ref()?.token()
-        }
         let remotes = self.remotes.iter().filter_map(|remote| {
             let place = format!("context {:?}", remote.cluster.context());
-            Some((place, token(remote)?))
+            Some((place, remote.identity_token()?))
         });
-        token::decide(token(&self.management), &remotes.collect::<Vec<_>>())
+        token::decide(self.management.identity_token(), &remotes.collect::<Vec<_>>())
     }
 
     /// What the user should know about what is there, a sentence each.

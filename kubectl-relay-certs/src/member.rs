@@ -136,6 +136,11 @@ impl Member {
         })
     }
 
+    /// The identity token that the cluster has, if any.
+    pub(crate) fn identity_token(&self) -> Option<&Token> {
+        self.token.as_ref()?.live.as_ref()?.token()
+    }
+
     /// The certificates that the cluster trusts, if it knows any.
     pub(crate) fn trusted(&self) -> &[Certificate] {
         self.roots().unwrap_or_default()

@@ -15,9 +15,10 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     cli::StatusArgs,
     fleet::Fleet,
-    member::{Member, Places, Slot, TokenSlot},
+    member::{Kind, Member, Places, Slot, TokenSlot},
     role::Role,
     secrets::Live,
+    token::Token,
 };
 
 pub(crate) async fn run(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitCode> {
@@ -54,11 +55,31 @@ struct Row {
     state: State,
     findings: Findings,
     /// The end of what is valid the shortest.
-    expires: Option<OffsetDateTime>,
-    /// Whole days until then, as of now.
-    days: Option<i64>,
+    expiry: Option<Expiry>,
     fingerprints: Vec<String>,
     owner: String,
+}
+
+/// When something ends.
+#[derive(Debug, Clone, Copy)]
+struct Expiry {
+    at: OffsetDateTime,
+    /// Whole days until then, as of now.
+    days: i64,
+}
+
+/// What Secrets are judged by.
+#[derive(Clone, Copy)]
+struct Measure<'a> {
+    /// What the management cluster trusts, if it trusts anything.
+    trusted: Option<&'a [Certificate]>,
+    /// The management cluster's identity token, if it has one.
+    token: Option<&'a Token>,
+    /// What agents call the relay server.
+    host: &'a str,
+    /// How long before its end something is due.
+    within: Duration,
+    now: OffsetDateTime,
 }
 
 /// How a Secret is, from good to bad.
@@ -100,15 +121,14 @@ impl State {
 }
 
 impl Row {
-    /// Says that the Secret is not there.
-    fn absent(context: &str, object: &ObjectRef, state: State, findings: Findings) -> Self {
+    /// A Secret without certificates.
+    fn new(context: &str, object: &ObjectRef, state: State, findings: Findings) -> Self {
         Self {
             context: context.to_owned(),
             object: object.clone(),
             state,
             findings,
-            expires: None,
-            days: None,
+            expiry: None,
             fingerprints: Vec::new(),
             owner: String::new(),
         }
@@ -118,43 +138,53 @@ impl Row {
 /// Judges every Secret of every cluster, the management cluster's first.
 fn rows(fleet: &Fleet<Member>, within: Duration, now: OffsetDateTime) -> Vec<Row> {
     let management = &fleet.management;
-    let (trusted, host) = (management.roots(), fleet.host().to_string());
-    let mut rows = Vec::new();
-    for member in std::iter::once(management).chain(&fleet.remotes) {
-        let context = member.cluster.context();
-        let remote = !std::ptr::eq(member, management);
-        for Slot { role, object, live } in &member.secrets {
-            let Some(live) = live else {
-                let mut findings = Findings::default();
-                findings.add(
-                    Severity::Error,
-                    "does not exist: kubectl relay-certs init makes it",
-                );
-                rows.push(Row::absent(context, object, State::Missing, findings));
-                continue;
-            };
-            let mut findings = live.findings(*role, trusted, &host, now);
-            findings.error_if(
-                remote && live.has_key(),
-                "has a tls.key, by which who reads it there can make certificates that every cluster trusts",
-            );
-            if let (Role::Server, Some([server, signing])) = (role, pairs(member)) {
-                findings.extend(soundness::of_twins(server, signing));
-            }
-            let (certificates, expires) = expiry(*role, live);
-            rows.push(Row {
-                state: State::of(&findings, expires, now + within),
-                findings,
-                expires,
-                days: expires.map(|expires| (expires - now).whole_days()),
-                fingerprints: certificates.iter().map(|c| c.fingerprint().to_string()).collect(),
-                owner: live.owner().to_string(),
-                ..Row::absent(context, object, State::None, Findings::default())
-            });
-        }
-        rows.extend(member.token.as_ref().map(|slot| token(member, slot, management)));
+    let measure = Measure {
+        trusted: management.roots(),
+        token: management.identity_token(),
+        host: &fleet.host().to_string(),
+        within,
+        now,
+    };
+    let rows = fleet.members().flat_map(|(kind, member)| {
+        let slots = member.secrets.iter();
+        let rows = slots.map(move |slot| row(kind, member, slot, measure));
+        let token = member.token.as_ref();
+        rows.chain(token.map(|slot| token_row(kind, member.cluster.context(), slot, measure)))
+    });
+    rows.collect()
+}
+
+/// Judges one of a cluster's Secrets.
+fn row(kind: Kind, member: &Member, slot: &Slot, measure: Measure<'_>) -> Row {
+    let Slot { role, object, live } = slot;
+    let context = member.cluster.context();
+    let mut findings = Findings::default();
+    let Some(live) = live else {
+        findings.add(
+            Severity::Error,
+            "does not exist: kubectl relay-certs init makes it",
+        );
+        return Row::new(context, object, State::Missing, findings);
+    };
+    findings.extend(live.findings(*role, measure.trusted, measure.host, measure.now));
+    findings.error_if(
+        kind == Kind::Remote && live.has_key(),
+        "has a tls.key, by which who reads it there can make certificates that every cluster trusts",
+    );
+    if let (Role::Server, Some([server, signing])) = (role, pairs(member)) {
+        findings.extend(soundness::of_twins(server, signing));
     }
-    rows
+    let (certificates, end) = expiry(*role, live);
+    let state = State::of(&findings, end, measure.now + measure.within);
+    Row {
+        expiry: end.map(|at| Expiry {
+            at,
+            days: (at - measure.now).whole_days(),
+        }),
+        fingerprints: certificates.iter().map(|c| c.fingerprint().to_string()).collect(),
+        owner: live.owner().to_string(),
+        ..Row::new(context, object, state, findings)
+    }
 }
 
 /// The leaves of the server's and the signing certificate.
@@ -189,37 +219,34 @@ fn expiry(role: Role, live: &Live) -> (Vec<&Certificate>, Option<OffsetDateTime>
 
 /// Judges an identity token. An agent that has its certificate needs none any more,
 /// and who registered it may have taken the token away.
-fn token(member: &Member, slot: &TokenSlot, management: &Member) -> Row {
-    let context = member.cluster.context();
-    let ours = management.token.as_ref();
-    let ours = ours.and_then(|slot| slot.live.as_ref()?.token());
-    let remote = !std::ptr::eq(member, management);
+fn token_row(kind: Kind, context: &str, slot: &TokenSlot, measure: Measure<'_>) -> Row {
     let mut findings = Findings::default();
     let Some(live) = &slot.live else {
+        let state = match kind {
+            Kind::Remote => State::None,
+            Kind::Management => State::Warning,
+        };
         findings.warn_if(
-            !remote,
+            kind == Kind::Management,
             "does not exist: an agent without a certificate needs it, and init --identity-token makes it",
         );
-        let state = match remote {
-            true => State::None,
-            false => State::Warning,
-        };
-        return Row::absent(context, &slot.object, state, findings);
+        return Row::new(context, &slot.object, state, findings);
     };
     findings.extend(live.findings());
-    findings.error_if(
-        live.token()
-            .is_some_and(|token| ours.is_some_and(|ours| token != ours)),
-        "has another token than the management cluster",
-    );
-    findings.error_if(
-        live.token().is_some() && ours.is_none(),
-        "has a token that the management cluster does not know",
-    );
+    match (live.token(), measure.token) {
+        (Some(token), Some(ours)) => {
+            findings.error_if(token != ours, "has another token than the management cluster");
+        }
+        (Some(_), None) => findings.add(
+            Severity::Error,
+            "has a token that the management cluster does not know",
+        ),
+        (None, _) => {}
+    }
+    let state = State::of(&findings, None, measure.now);
     Row {
         owner: live.owner().to_string(),
-        state: State::of(&findings, None, OffsetDateTime::UNIX_EPOCH),
-        ..Row::absent(context, &slot.object, State::None, findings)
+        ..Row::new(context, &slot.object, state, findings)
     }
 }
 
@@ -230,7 +257,8 @@ fn narrow(rows: &[Row]) -> Vec<[String; 4]> {
             row.context.clone(),
             row.object.name().to_owned(),
             row.state.word().to_owned(),
-            row.days.map_or_else(|| "-".to_owned(), |days| format!("{days}d")),
+            row.expiry
+                .map_or_else(|| "-".to_owned(), |expiry| format!("{}d", expiry.days)),
         ]
     });
     std::iter::once(header).chain(rows).collect()
@@ -242,7 +270,7 @@ fn wide(rows: &[Row]) -> Vec<[String; 7]> {
     ]
     .map(str::to_owned);
     let more = rows.iter().map(|row| {
-        let date = row.expires.map(|expires| expires.date().to_string());
+        let date = row.expiry.map(|expiry| expiry.at.date().to_string());
         let cells = [
             date.unwrap_or_default(),
             row.owner.clone(),
@@ -282,14 +310,14 @@ fn document(rows: &[Row], root: Option<&[Certificate]>, unread: &[Error]) -> Val
     let secrets = rows.iter().map(|row| {
         let findings = row.findings.all().iter();
         let findings = findings.map(|f| json!({ "severity": f.severity.to_string(), "what": f.what }));
-        let expires = row.expires.and_then(|expires| expires.format(&Rfc3339).ok());
+        let expires = row.expiry.and_then(|expiry| expiry.at.format(&Rfc3339).ok());
         json!({
             "context": row.context,
             "namespace": row.object.namespace(),
             "name": row.object.name(),
             "status": row.state.word(),
             "expires": expires,
-            "daysLeft": row.days,
+            "daysLeft": row.expiry.map(|expiry| expiry.days),
             "sha256": row.fingerprints,
             "owner": row.owner,
             "findings": findings.collect::<Vec<_>>(),
@@ -312,8 +340,8 @@ fn tell(rows: &[Row], root: Option<&[Certificate]>, unread: &[Error]) {
                 finding.severity, finding.what
             ));
         }
-        if let (State::Due, Some(expires), Some(days)) = (row.state, row.expires, row.days) {
-            let date = expires.date();
+        if let (State::Due, Some(Expiry { at, days })) = (row.state, row.expiry) {
+            let date = at.date();
             terminal::story(&format!(
                 "due: {object} in context {context:?} expires in {days} days ({date})"
             ));
@@ -361,7 +389,7 @@ mod tests {
                 Some(now + Duration::days(days)),
                 now + Duration::days(60),
             );
-            Row::absent("mgmt", &object, state, findings)
+            Row::new("mgmt", &object, state, findings)
         };
         #[track_caller]
         fn check(rows: &[Row], unread: usize, want: ExitCode) {

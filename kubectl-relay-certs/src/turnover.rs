@@ -33,7 +33,7 @@ impl Fleet<Member> {
     /// # Errors
     /// With every place that trusts nothing yet.
     pub(crate) fn complete(&self) -> Result<()> {
-        let missing = self.members().flat_map(|member| {
+        let missing = self.members().flat_map(|(_, member)| {
             let slots = member.secrets.iter();
             let empty = slots.filter(|slot| slot.live.as_ref().is_none_or(|live| live.roots.is_none()));
             empty.map(|slot| {
