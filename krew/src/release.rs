@@ -81,9 +81,9 @@ pub(crate) fn complete(directory: &Path, origin: &Origin) -> Result<Vec<PathBuf>
         }
         if platforms.is_empty() {
             return Err(format!(
-                "there is no archive of {plugin} {VERSION} in `{}`\n  \
-                 hint: make one: cargo run -p relay-krew --release -- package",
-                directory.display()
+                "there is no archive of {plugin} {VERSION} in `{directory}`\n  \
+                 hint: make one: cargo run -p relay-krew --release -- package --out {directory}",
+                directory = directory.display()
             ));
         }
         manifests.push((format!("{plugin}.yaml"), manifest(plugin, origin, platforms)?));
