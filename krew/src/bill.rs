@@ -121,7 +121,7 @@ fn describe(bill: &mut Value, packed: &Packed<'_>) -> Result<(), String> {
 
     let mut files = Vec::new();
     let mut relationships = vec![relationship(DOCUMENT, "DESCRIBES", ARCHIVE)];
-    let mut checksums = BTreeSet::new();
+    let mut checksums = Vec::new();
     for entry in packed.entries {
         let id = identifier(&format!("SPDXRef-File-{}", entry.path));
         relationships.push(relationship(ARCHIVE, "CONTAINS", id.as_str()));
@@ -139,8 +139,9 @@ fn describe(bill: &mut Value, packed: &Packed<'_>) -> Result<(), String> {
                 { "algorithm": "SHA256", "checksumValue": sha256(&entry.content) },
             ],
         }));
-        checksums.insert(sha1);
+        checksums.push(sha1);
     }
+    checksums.sort();
     let archive = json!({
         "SPDXID": ARCHIVE,
         "name": packed.stem,
@@ -152,7 +153,7 @@ fn describe(bill: &mut Value, packed: &Packed<'_>) -> Result<(), String> {
         // SPDX 2.3, 7.9: of the checksums of all files, in order.
         "packageVerificationCode": {
             "packageVerificationCodeValue":
-                hex(&Sha1::digest(checksums.into_iter().collect::<String>())),
+                hex(&Sha1::digest(checksums.concat())),
         },
         "licenseDeclared": "Apache-2.0",
     });

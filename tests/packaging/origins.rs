@@ -161,7 +161,9 @@ fn a_bill_is_of_its_archive_and_of_every_file_in_it() {
         let checksum = |element: &Value, algorithm: &str| -> String {
             let mut checksums = element["checksums"].as_array().expect("is a list").iter();
             let found = checksums.find(|it| it["algorithm"] == algorithm);
-            text(&found.expect("has one")["checksumValue"])
+            let value = text(&found.expect("has one")["checksumValue"]);
+            assert!(value.len() >= 40, "{value}");
+            value
         };
 
         let described = related("SPDXRef-DOCUMENT", "DESCRIBES");
@@ -185,6 +187,7 @@ fn a_bill_is_of_its_archive_and_of_every_file_in_it() {
         let list = String::from_utf8(list.stdout).expect("is UTF-8");
         let archived_names: BTreeSet<_> = list.lines().map(|name| format!("./{name}")).collect();
         let mut names = BTreeSet::new();
+        let mut sums = Vec::new();
         for id in related(&described[0], "CONTAINS") {
             let file = element("files", &id);
             let name = text(&file["fileName"]);
@@ -208,7 +211,19 @@ fn a_bill_is_of_its_archive_and_of_every_file_in_it() {
                 assert_eq!(sources, [format!("kubectl-{plugin}")]);
             }
             names.insert(name);
+            sums.push(checksum(&file, "SHA1"));
         }
+        sums.sort();
+        let output = Command::new("sh")
+            .args(["-c", "printf %s \"$@\" | sha1sum", "sh"])
+            .args(sums)
+            .output()
+            .expect("runs");
+        let code = text(&archive["packageVerificationCode"]["packageVerificationCodeValue"]);
+        assert!(
+            output.stdout.starts_with(code.as_bytes()),
+            "{code} is not of all files"
+        );
         assert_eq!(names, archived_names, "in the bill of {plugin}");
         assert_eq!(bill["files"].as_array().map(Vec::len), Some(names.len()));
     }
