@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::workspace::{cargo, output, root};
 
-/// What the names of the files begin with, in lower case.
+/// What the names of the files begin with, in lower case, and those of directories whose
+/// files are all such.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "copyright", "notice"];
 
 /// The licence whose text needs no name of an owner, so that ours is everybody's.
@@ -106,15 +107,27 @@ fn apache() -> Result<String, String> {
 /// The licences in a package's directory, in the order of their names.
 fn read(manifest: &Path) -> std::io::Result<Vec<String>> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(manifest.parent().unwrap_or(manifest))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().to_lowercase();
-        if entry.file_type()?.is_file() && NAMES.iter().any(|start| name.starts_with(start)) {
-            paths.push(entry.path());
+    for path in list(manifest.parent().unwrap_or(manifest))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.trim_start_matches('.').to_lowercase();
+        if !NAMES.iter().any(|start| name.starts_with(start)) {
+            continue;
+        }
+        match path.is_dir() {
+            true => paths.extend(list(&path)?),
+            false => paths.push(path),
         }
     }
+    let files = paths.iter().filter(|path| path.is_file());
+    files.map(|path| text(path)).collect()
+}
+
+/// What is in a directory, in order.
+fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+    let mut paths = entries.collect::<std::io::Result<Vec<_>>>()?;
     paths.sort();
-    paths.iter().map(|path| text(path)).collect()
+    Ok(paths)
 }
 
 fn text(path: &Path) -> std::io::Result<String> {
@@ -131,7 +144,9 @@ mod tests {
         let place = directory.join(name);
         fs::create_dir_all(&place).expect("is ours");
         for (file, text) in files {
-            fs::write(place.join(file), text).expect("is ours");
+            let path = place.join(file);
+            fs::create_dir_all(path.parent().expect("has one")).expect("is ours");
+            fs::write(path, text).expect("is ours");
         }
         Package {
             name: name.to_owned(),
@@ -149,16 +164,20 @@ mod tests {
         let packages = [
             package("a", &[("LICENSE-MIT", "by a\r\nand b\n"), ("lib.rs", "code")]),
             package("b", &[("license.txt", "by a\nand b"), ("NOTICE", "note of b")]),
+            package(
+                "c",
+                &[(".licenses/b-MIT", "note of b"), ("src/license.rs", "code")],
+            ),
             package("unused", &[]),
         ];
-        let used = ["a 1.0.0", "b 1.0.0"].map(str::to_owned).into();
+        let used = ["a 1.0.0", "b 1.0.0", "c 1.0.0"].map(str::to_owned).into();
         assert_eq!(
             collect(&packages, &used).expect("reads"),
             format!(
                 "This program holds the work of others:\n\n\
-                 a 1.0.0: MIT\nb 1.0.0: MIT\n\n\
+                 a 1.0.0: MIT\nb 1.0.0: MIT\nc 1.0.0: MIT\n\n\
                  {RULE}\na 1.0.0\nb 1.0.0\n{RULE}\n\nby a\nand b\n\n\
-                 {RULE}\nb 1.0.0\n{RULE}\n\nnote of b\n"
+                 {RULE}\nb 1.0.0\nc 1.0.0\n{RULE}\n\nnote of b\n"
             )
         );
     }
