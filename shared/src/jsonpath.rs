@@ -92,6 +92,7 @@ impl Template {
             inside: 0,
             ends: 0,
             last_end: 0,
+            passed: 0,
         };
         let results = walk.lists_from(0, Cow::Borrowed(document));
         results.map_err(|Failure { message, .. }| {
@@ -99,6 +100,11 @@ impl Template {
         })
     }
 }
+
+/// How deep ranges may be in each other, and how many actions a template may come to with
+/// all that its ranges repeat: what asks for more would take the stack, or for ever.
+const DEEPEST: usize = 100;
+const MOST: usize = 1_000_000;
 
 /// One pass through a template. `range` and `end` only count; the loop over the
 /// lists acts on it, as in kubectl, where they can stand anywhere in an action.
@@ -109,14 +115,25 @@ struct Walk<'a> {
     inside: usize,
     ends: usize,
     last_end: usize,
+    /// How many lists it has come to.
+    passed: usize,
 }
 
 impl<'a> Walk<'a> {
     /// What the lists find from the one at `first` on, until the range ends.
     fn lists_from(&mut self, first: usize, current: Cow<'a, Value>) -> Result<Vec<Found<'a>>, Failure> {
+        if self.inside > DEEPEST {
+            let message = format!("more than {DEEPEST} ranges are in each other");
+            return Err(Failure::new(message, false));
+        }
         let mut all = Vec::new();
         let mut i = first;
         while let Some(list) = self.lists.get(i) {
+            self.passed += 1;
+            if self.passed > MOST {
+                let message = format!("its ranges repeat more than {MOST} actions");
+                return Err(Failure::new(message, false));
+            }
             let found = self.list(vec![current.clone()], list)?;
             if self.ends > 0 && self.ends <= self.inside {
                 self.ends -= 1;
@@ -385,6 +402,15 @@ mod tests {
         );
         check("{.servers[?(@.name===1)]}", "unrecognized filter operator ===");
         check("{end}", "not in range, nothing to end");
+        let deep = |range: &str, count| range.repeat(count) + "{@}" + &"{end}".repeat(count);
+        check(
+            &deep("{range @}", 100_000),
+            "more than 100 ranges are in each other",
+        );
+        check(
+            &deep("{range ..}", 50),
+            "its ranges repeat more than 1000000 actions",
+        );
     }
 
     #[test]
