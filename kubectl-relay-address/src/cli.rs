@@ -105,7 +105,7 @@ struct LookupArgs {
     /// By default every Istio gateway is found whose Gateway passes TLS through for
     /// the relay's name. Without any, and where only its service is named, it is
     /// istio-system.
-    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace, add = args::namespaces())]
+    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace)]
     ingress_namespace: Option<String>,
 
     /// Service of the Istio ingress gateway [default: whichever serves the relay]

@@ -168,7 +168,7 @@ pub(crate) struct GatewayArgs {
 
     /// Namespace of the Gateway, and of Istio's VirtualService; a TLSRoute stays beside
     /// the relay [default: the relay's]
-    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace, add = args::namespaces())]
+    #[arg(long, value_name = "NAMESPACE", value_parser = args::namespace)]
     pub(crate) gateway_namespace: Option<String>,
 
     /// Name that agents ask for [default: SERVICE.NAMESPACE of the relay server]

@@ -9,12 +9,9 @@ use clap::{
     Args, ValueEnum, ValueHint,
     builder::{OsStringValueParser, TypedValueParser},
 };
-use clap_complete::engine::ArgValueCompleter;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{
-    completion, error::Result, kubeconfig::Kubeconfig, overrides::Overrides, relay, wire::Verbosity,
-};
+use crate::{error::Result, kubeconfig::Kubeconfig, overrides::Overrides, relay, wire::Verbosity};
 
 /// Which cluster, and as whom. Flattened into every plugin.
 ///
@@ -24,15 +21,14 @@ use crate::{
 #[command(next_help_heading = "Cluster", args_override_self = true)]
 pub struct ClusterArgs {
     /// Context of the management cluster [default: the current context]
-    #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", add = ArgValueCompleter::new(completion::contexts), global = true)]
+    #[arg(long, visible_alias = "mgmt-context", value_name = "CONTEXT", global = true)]
     context: Option<String>,
 
     /// Namespace of the relay
     ///
     /// The namespace of the context is not used: it is often a team's, and a secret
     /// there would help no relay.
-    #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace,
-          add = ArgValueCompleter::new(completion::namespaces), global = true)]
+    #[arg(short, long, default_value = relay::NAMESPACE, value_parser = namespace, global = true)]
     pub namespace: String,
 
     /// Kubeconfig file to use instead of $KUBECONFIG or ~/.kube/config
@@ -203,13 +199,8 @@ impl ClusterArgs {
 #[command(next_help_heading = "Relay")]
 pub struct ServiceArgs {
     /// Service of the relay server [default: enterprise-networking, else gloo-mesh-mgmt-server]
-    #[arg(long, value_name = "NAME", value_parser = label, add = ArgValueCompleter::new(completion::services))]
+    #[arg(long, value_name = "NAME", value_parser = label)]
     pub service: Option<String>,
-}
-
-/// Completes the name of a namespace, for flags of a plugin's own.
-pub fn namespaces() -> ArgValueCompleter {
-    ArgValueCompleter::new(completion::namespaces)
 }
 
 /// The flag that says what to do instead of writing.

@@ -27,8 +27,8 @@ use serde_json::Value;
 use crate::{
     args::ClusterArgs,
     client,
-    error::{Error, Result},
-    failure::{self, root_cause, try_again_after, worded},
+    error::{Error, Result, root_cause},
+    failure::{self, try_again_after, worded},
     kubeconfig::Kubeconfig,
     manifest::Manifest,
     overrides::Overrides,

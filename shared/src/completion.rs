@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{Command, CommandFactory as _, Parser, ValueEnum, ValueHint};
-use clap_complete::engine::{self, CompletionCandidate};
+use clap_complete::engine::{self, ArgValueCompleter, CompletionCandidate};
 use k8s_openapi::{
     Metadata,
     api::core::v1::{Namespace, Service},
@@ -65,7 +65,8 @@ fn program(command: &Command) -> String {
 
 /// Answers kubectl's question; `words` are those that were typed, the last of
 /// them perhaps not to its end.
-pub(crate) fn answer(mut command: Command, words: Vec<OsString>) -> ExitCode {
+pub(crate) fn answer(command: Command, words: Vec<OsString>) -> ExitCode {
+    let mut command = with_completers(command);
     let mut text = String::new();
     let directive = match wants_path(&command, &words) {
         Some(directive) => directive,
@@ -81,6 +82,22 @@ pub(crate) fn answer(mut command: Command, words: Vec<OsString>) -> ExitCode {
     };
     let _ = terminal::data(&format!("{text}:{directive}\n"));
     ExitCode::SUCCESS
+}
+
+/// A command of which the flags know what is there to be named. They are found by name,
+/// as what is there depends on other flags.
+fn with_completers(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let completer = match arg.get_long() {
+            Some("context") => contexts,
+            Some("remote-context") => remotes,
+            Some("service") => services,
+            Some(flag) if flag.rsplit('-').next() == Some("namespace") => namespaces,
+            _ => return arg,
+        };
+        arg.add(ArgValueCompleter::new(completer))
+    });
+    command.mut_subcommands(with_completers)
 }
 
 /// Cobra's `ShellCompDirectiveNoFileComp`.
@@ -117,7 +134,7 @@ fn line(candidate: &CompletionCandidate) -> String {
 }
 
 /// The contexts of the kubeconfig that the typed flags name.
-pub(crate) fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {
+fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {
     let contexts = typed().and_then(|flags| {
         let kubeconfig = flags.cluster.load().ok()?;
         Some(kubeconfig.contexts().map(str::to_owned).collect())
@@ -127,7 +144,7 @@ pub(crate) fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// The contexts of all kubeconfigs that the typed flags name, the last of a list
 /// being typed.
-pub(crate) fn remotes(current: &OsStr) -> Vec<CompletionCandidate> {
+fn remotes(current: &OsStr) -> Vec<CompletionCandidate> {
     let contexts = typed().and_then(|flags| {
         let kubeconfig = flags.cluster.load().ok()?;
         let files = flags.remotes.kubeconfigs.iter();
@@ -149,13 +166,13 @@ pub(crate) fn remotes(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// The namespaces of the cluster that the typed flags name.
-pub(crate) fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
+fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
     let namespaces = ask(async |cluster, _| cluster.list::<Namespace>(None, "").await);
     candidates(current, names(namespaces))
 }
 
 /// The services of the namespace that the typed flags name.
-pub(crate) fn services(current: &OsStr) -> Vec<CompletionCandidate> {
+fn services(current: &OsStr) -> Vec<CompletionCandidate> {
     let services = ask(async |cluster, namespace| cluster.list::<Service>(Some(&namespace), "").await);
     candidates(current, names(services))
 }

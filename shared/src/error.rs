@@ -229,6 +229,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What is at the bottom of a chain of errors, each of which repeats the next.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,11 @@ use std::{io, time::Duration};
 
 use kube::{api::ApiResource, core::Status};
 
-use crate::{credentials::Failure, error::Error, proxy};
+use crate::{
+    credentials::Failure,
+    error::{Error, root_cause},
+    proxy,
+};
 
 /// Says why a request failed, and what to do; not yet in which context.
 pub(crate) fn explain(error: kube::Error, server: &str) -> Error {
@@ -114,15 +118,6 @@ pub(crate) fn worded(mut status: Status) -> Status {
         message,
         ..status
     }
-}
-
-/// What is at the bottom of a chain of errors, each of which repeats the next.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// An error, what caused it, what caused that, and so on.

@@ -166,7 +166,7 @@ fn cannot_load(file: &Path, error: &KubeconfigError) -> Error {
             let text = e.without_snippet().to_string();
             text.lines().next().unwrap_or_default().to_owned()
         }
-        error => crate::failure::root_cause(error),
+        error => crate::error::root_cause(error),
     };
     Error::new(format!("cannot load kubeconfig {}: {problem}", file.display()))
 }

@@ -284,7 +284,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cause = crate::failure::root_cause(&*self.cause);
+        let cause = crate::error::root_cause(&*self.cause);
         write!(f, "proxy {}: {cause}", self.proxy)
     }
 }

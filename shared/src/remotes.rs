@@ -7,13 +7,11 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
-use clap_complete::engine::ArgValueCompleter;
 use glob::Pattern;
 
 use crate::{
     args::ClusterArgs,
     cluster::Cluster,
-    completion,
     error::{Error, Result},
     kubeconfig::{Kubeconfig, unknown_context},
     terminal,
@@ -27,7 +25,7 @@ pub struct RemoteArgs {
     ///
     /// Contexts that lead to the same API server are worked on once, and the
     /// management cluster's may be among them.
-    #[arg(long = "remote-context", value_name = "CONTEXT", add = ArgValueCompleter::new(completion::remotes))]
+    #[arg(long = "remote-context", value_name = "CONTEXT")]
     pub(crate) contexts: Vec<String>,
 
     /// Kubeconfig file with contexts of remote clusters; repeatable
