@@ -57,12 +57,8 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &CsrArgs) -> Result<ExitCode>
         let key = directory::key_path(&args.pki_dir, request.role);
         let request = directory::request_path(&args.pki_dir, request.role);
         [key, request].map(|path| {
-            let became = if written.contains(&path) {
-                "created"
-            } else {
-                "unchanged"
-            };
-            [path.display().to_string(), became.to_owned()]
+            let became = directory::became(&written, &path).to_owned();
+            [path.display().to_string(), became]
         })
     });
     terminal::data(&render::columns(&rows.collect::<Vec<_>>()))?;

@@ -146,6 +146,14 @@ pub(crate) fn write_whole(directory: &Path, files: &[(PathBuf, Zeroizing<String>
     Ok(new.into_iter().map(|(path, _)| path.clone()).collect())
 }
 
+/// What became of a file, as reports show it, given the names of those that are new.
+pub(crate) fn became(written: &[PathBuf], path: &Path) -> &'static str {
+    match written.iter().any(|new| new == path) {
+        true => "created",
+        false => "unchanged",
+    }
+}
+
 /// Reads a request; `None` where there is no such file.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The flow of `generate`: read the files, decide, issue, write, report. No cluster
 //! is asked for anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use relay_shared::{ExitCode, Result, args::ClusterArgs, relay::RelayHost, render, terminal};
 use time::OffsetDateTime;
@@ -55,25 +55,18 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &GenerateArgs) -> Result<Exit
 
 /// A line for each file of the directory: its name, whether it is new, and the
 /// SHA-256 of its certificate.
-fn report(directory: &Path, material: &Material, written: &[std::path::PathBuf]) -> String {
+fn report(directory: &Path, material: &Material, written: &[PathBuf]) -> String {
     let mut rows = Vec::new();
     for role in [Role::Root, Role::Server, Role::Signing] {
         let fingerprint = material.certificates().find(|(of, _)| *of == role);
         let fingerprint = fingerprint.map(|(_, certificate)| certificate.fingerprint().to_string());
         let certificate = directory::certificate_path(directory, role);
         let key = directory::key_path(directory, role);
-        for (path, print) in [(certificate, fingerprint), (key, None)] {
-            let became = match (written.contains(&path), path.exists()) {
-                (true, _) => "created",
-                (false, true) => "unchanged",
-                (false, false) => continue,
-            };
-            rows.push([
-                path.display().to_string(),
-                became.to_owned(),
-                print.unwrap_or_default(),
-            ]);
-        }
+        let files = [(certificate, fingerprint), (key, None)].into_iter();
+        rows.extend(files.filter(|(path, _)| path.exists()).map(|(path, print)| {
+            let became = directory::became(written, &path).to_owned();
+            [path.display().to_string(), became, print.unwrap_or_default()]
+        }));
     }
     render::columns(&rows)
 }

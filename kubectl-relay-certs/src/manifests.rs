@@ -114,19 +114,11 @@ fn write(directory: &Path, manifests: &[Manifest]) -> Result<ExitCode> {
             files.push((directory.join(format!("{name}.yaml")), Zeroizing::new(text)));
         }
         let written = directory::write_whole(directory, &files)?;
-        Result::Ok(
-            files
-                .into_iter()
-                .map(move |(path, _)| {
-                    let became = if written.contains(&path) {
-                        "created"
-                    } else {
-                        "unchanged"
-                    };
-                    [path.display().to_string(), became.to_owned()]
-                })
-                .collect::<Vec<_>>(),
-        )
+        let rows = files.iter().map(|(path, _)| {
+            let became = directory::became(&written, path).to_owned();
+            [path.display().to_string(), became]
+        });
+        Result::Ok(rows.collect::<Vec<_>>())
     })?;
     terminal::data(&render::columns(&rows))?;
     terminal::story("These files hold private keys: encrypt them before they go into a repository.");
