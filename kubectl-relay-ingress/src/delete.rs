@@ -13,7 +13,12 @@ use relay_shared::{
 use serde_json::Value;
 
 use crate::{
-    apply::carry_out, cli::DeleteArgs, gateway_api, intent::Intent, istio, observe::not_checked, service,
+    cli::DeleteArgs,
+    gateway_api,
+    intent::{self, Intent},
+    istio,
+    observe::not_checked,
+    service,
     target::made_for,
 };
 
@@ -41,7 +46,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
         });
         return Ok(ExitCode::Done);
     }
-    let (report, _) = carry_out(cluster, intents, args.dry_run.mode).await?;
+    let (report, _) = intent::carry_out(cluster, intents, args.dry_run.mode).await?;
     terminal::data(&render::report(&report, args.dry_run.mode))?;
     report.into_result()?;
     Ok(ExitCode::Done)

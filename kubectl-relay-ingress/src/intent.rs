@@ -1,11 +1,16 @@
-//! What is to be done about one object, decided from how it is and how it is to be.
+//! What is to be done about one object, decided from how it is and how it is to be; and
+//! how it is done.
 
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
-    cluster::{Conflicts, ObjectRef},
+    Result,
+    apply::{self, Report},
+    args::DryRun,
+    cluster::{Cluster, Conflicts, ObjectRef},
     manifest::Manifest,
     owner::Owner,
-    plan::{Action, Change, Presence, Step},
+    plan::{Action, Change, ClusterPlan, Plan, Presence, Step},
+    render, terminal,
 };
 use serde_json::Value;
 
@@ -111,6 +116,35 @@ impl Intent {
             note: None,
         }
     }
+}
+
+/// Applies intents to a cluster, or as much of that as a dry run does, after telling
+/// what they change; the documents are the objects as they will be.
+///
+/// # Errors
+/// If the server refuses any of it beforehand: then nothing is changed.
+pub(crate) async fn carry_out(
+    cluster: Cluster,
+    intents: Vec<Intent>,
+    dry_run: DryRun,
+) -> Result<(Report, Vec<Value>)> {
+    let (mut steps, mut documents, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for Intent { step, document, note } in intents {
+        steps.push(step);
+        documents.push(document);
+        notes.extend(note);
+    }
+    let plan = Plan::new(vec![ClusterPlan { cluster, steps }]);
+    let told = [render::changes(&plan).trim_end().to_owned()]
+        .into_iter()
+        .chain(notes);
+    for told in told.filter(|told| !told.is_empty()) {
+        terminal::story(&told);
+    }
+    if dry_run == DryRun::None {
+        apply::rehearse(&plan, MANAGER).await?;
+    }
+    Ok((apply::carry_out(plan, MANAGER, dry_run).await, documents))
 }
 
 /// A document without what says that it is ours.

@@ -17,6 +17,7 @@ mod observe;
 mod route;
 mod run;
 mod service;
+mod site;
 mod status;
 mod target;
 
