@@ -220,6 +220,5 @@ fn who_may_not_watch_looks_again_from_time_to_time() {
         assert_eq!(waited.success().stdout, "203.0.113.10:9900\n", "{waited}");
         let watches = waited.stderr.lines().filter(|line| line.contains("watch=true"));
         assert!(watches.clone().any(|line| line.contains(" 200 OK ")), "{waited}");
-        assert!(waited.duration < Duration::from_secs(14), "{waited}");
     });
 }
