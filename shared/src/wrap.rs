@@ -49,13 +49,13 @@ pub fn line(text: &str, columns: usize, indent: usize) -> String {
     lines.join("\n")
 }
 
-/// Words, and what is not to be torn apart: what is in backticks, and what looks like a
-/// command, to the end of its clause.
+/// Words, and what is not to be torn apart: what is in backticks, what looks like a
+/// command, to the end of its clause, and a flag and what comes after it.
 fn units(text: &str) -> Vec<String> {
     let mut units: Vec<String> = Vec::new();
-    let (mut is_quoted, mut is_command) = (false, false);
+    let (mut is_quoted, mut is_command, mut is_flag) = (false, false, false);
     for word in text.split(' ') {
-        match units.last_mut().filter(|_| is_quoted || is_command) {
+        match units.last_mut().filter(|_| is_quoted || is_command || is_flag) {
             Some(unit) => {
                 unit.push(' ');
                 unit.push_str(word);
@@ -66,7 +66,9 @@ fn units(text: &str) -> Vec<String> {
             }
         }
         is_quoted ^= word.matches('`').count() % 2 == 1;
-        is_command &= !word.ends_with([',', ';']);
+        let ends = word.ends_with([',', ';']);
+        is_command &= !ends;
+        is_flag = word.starts_with("--") && !ends;
     }
     units
 }
@@ -124,6 +126,12 @@ mod tests {
         check(
             "  meshctl cluster register \\\n    --remote-context east a",
             &["  meshctl cluster register \\", "    --remote-context east a"],
+        );
+
+        check("say it so: --via nodeport", &["say it so:", "  --via nodeport"]);
+        check(
+            "by way of --port-name, or not",
+            &["by way of", "  --port-name, or", "  not"],
         );
 
         // What is too long, and what is of several columns.
