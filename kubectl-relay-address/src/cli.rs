@@ -179,7 +179,7 @@ struct ChoiceArgs {
     pub(crate) explain: bool,
 
     /// Wait until there is an address [default: 5m where no duration is given]
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1,
           default_missing_value = "5m")]
     wait: Option<Duration>,
 }

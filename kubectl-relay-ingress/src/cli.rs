@@ -100,7 +100,7 @@ pub(crate) struct ApplyArgs {
 
     /// Wait for the relay's address and end with it [default: 5m where no duration is
     /// given]
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1,
           default_missing_value = "5m")]
     pub(crate) wait: Option<Duration>,
 

@@ -166,7 +166,7 @@ fn who_may_not_watch_looks_again_from_time_to_time() {
     let wait = |flags: &[&str]| cluster.address(&[&["--context", "dev"], flags].concat());
 
     // Without the right to read there is nothing to wait for.
-    let refused = wait(&["--wait=1m"]);
+    let refused = wait(&["--wait", "1m"]);
     refused
         .exits(1)
         .complains("error: nothing that may expose the relay server can be read\n");

@@ -307,7 +307,7 @@ fn apply_ends_with_the_address_or_with_the_reason_why_there_is_none() {
     let last = istio.success().stdout.lines().last();
     assert_eq!(last, Some("203.0.113.50:443"));
     istio.conceals("next: ");
-    let documents = site.ingress("apply --via istio --wait -o name");
+    let documents = site.ingress("apply --via istio --wait 1m -o name");
     documents.success().complains("the address is 203.0.113.50:443\n");
     documents.prints("gateway.networking.istio.io/gloo-mesh-ingress\n");
     site.ingress("apply --via istio --wait --dry-run=server")
