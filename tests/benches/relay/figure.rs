@@ -143,9 +143,10 @@ pub(crate) fn report(figures: &[Figure]) -> io::Result<()> {
         let of = figure
             .of
             .map(|(ours, theirs)| format!("  {ours:.1} / {theirs:.1} ms"));
+        let missed = if figure.is_missed() { "  MISSED" } else { "" };
         writeln!(
             out,
-            "{what:<46} {value:>14} {limit:>14}{}",
+            "{what:<46} {value:>14} {limit:>14}{}{missed}",
             of.unwrap_or_default()
         )?;
     }
@@ -156,12 +157,17 @@ pub(crate) fn report(figures: &[Figure]) -> io::Result<()> {
 }
 
 impl Figure {
+    fn is_missed(&self) -> bool {
+        self.value > self.limit
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "figure": self.what,
             "measured": self.value,
             "atMost": self.limit,
             "unit": self.unit,
+            "missed": self.is_missed(),
             "milliseconds": self.of.map(|(ours, theirs)| json!({ "ours": ours, "theirs": theirs })),
         })
     }
