@@ -163,7 +163,7 @@ fn is_routed_by_gateway_api(place: &Place<'_>) -> Vec<String> {
 }
 
 const WAIT: &[Step] = &[Step {
-    arguments: &["--wait=8s"],
+    arguments: &["--wait=15s"],
     is_broken: true,
     prints: Prints::Line("192.0.2.7:9900\n"),
     meanwhile: Some(|shell, namespace| {
