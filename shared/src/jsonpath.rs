@@ -66,6 +66,7 @@ impl Template {
         for found in self.results(document, allow_missing)? {
             let found: Vec<_> = found.iter().map(|value| shown(value)).collect();
             text.push_str(&found.join(" "));
+            self.has_room(&text)?;
         }
         Ok(text)
     }
@@ -80,8 +81,20 @@ impl Template {
             let found = found.into_iter().map(Cow::into_owned).collect();
             text.push_str(&json::indented(&Value::Array(found)));
             text.push('\n');
+            self.has_room(&text)?;
         }
         Ok(text)
+    }
+
+    fn has_room(&self, text: &str) -> Result<()> {
+        match text.len() > LONGEST {
+            true => Err(self.failed(&format!("it makes more than {} MiB", LONGEST >> 20))),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&self, message: &str) -> Error {
+        Error::new(format!("error executing jsonpath {:?}: {message}", self.text))
     }
 
     fn results<'a>(&'a self, document: &'a Value, allow_missing: bool) -> Result<Vec<Found<'a>>> {
@@ -92,19 +105,19 @@ impl Template {
             inside: 0,
             ends: 0,
             last_end: 0,
-            passed: 0,
+            found: 0,
         };
         let results = walk.lists_from(0, Cow::Borrowed(document));
-        results.map_err(|Failure { message, .. }| {
-            Error::new(format!("error executing jsonpath {:?}: {message}", self.text))
-        })
+        results.map_err(|Failure { message, .. }| self.failed(&message))
     }
 }
 
-/// How deep ranges may be in each other, and how many actions a template may come to with
-/// all that its ranges repeat: what asks for more would take the stack, or for ever.
+/// How deep ranges may be in each other, how many values a template may find with all that
+/// its ranges repeat, and how many bytes it may make of them: what asks for more would take
+/// the stack, the memory, or for ever.
 const DEEPEST: usize = 100;
 const MOST: usize = 1_000_000;
+const LONGEST: usize = 256 << 20;
 
 /// One pass through a template. `range` and `end` only count; the loop over the
 /// lists acts on it, as in kubectl, where they can stand anywhere in an action.
@@ -115,8 +128,8 @@ struct Walk<'a> {
     inside: usize,
     ends: usize,
     last_end: usize,
-    /// How many lists it has come to.
-    passed: usize,
+    /// How many values it has found, and lists it has come to.
+    found: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -129,12 +142,12 @@ impl<'a> Walk<'a> {
         let mut all = Vec::new();
         let mut i = first;
         while let Some(list) = self.lists.get(i) {
-            self.passed += 1;
-            if self.passed > MOST {
-                let message = format!("its ranges repeat more than {MOST} actions");
+            let found = self.list(vec![current.clone()], list)?;
+            self.found += 1 + found.len();
+            if self.found > MOST {
+                let message = format!("its ranges find more than {MOST} values");
                 return Err(Failure::new(message, false));
             }
-            let found = self.list(vec![current.clone()], list)?;
             if self.ends > 0 && self.ends <= self.inside {
                 self.ends -= 1;
                 self.last_end = i;
@@ -169,7 +182,7 @@ impl<'a> Walk<'a> {
 
     fn step(&mut self, input: Found<'a>, node: &'a Node) -> Result<Found<'a>, Failure> {
         match node {
-            Node::Text(text) => Ok(vec![Cow::Owned(Value::from(text.as_str()))]),
+            Node::Text(text) => Ok(vec![Cow::Borrowed(text)]),
             Node::Literal(value) => Ok(input.iter().map(|_| Cow::Borrowed(value)).collect()),
             Node::Range => {
                 self.begins += 1;
@@ -409,8 +422,13 @@ mod tests {
         );
         check(
             &deep("{range ..}", 50),
-            "its ranges repeat more than 1000000 actions",
+            "its ranges find more than 1000000 values",
         );
+        let long = format!("{{range [*]}}{}{{end}}", "x".repeat(1 << 20));
+        let template = Template::parse(&long).expect("is a template");
+        let error = template.render(&Value::from(vec![0; 300]), false);
+        let error = error.expect_err("is too long").to_string();
+        assert!(error.ends_with(": it makes more than 256 MiB"), "{error:.200}");
     }
 
     #[test]

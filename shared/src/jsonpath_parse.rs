@@ -10,8 +10,8 @@ use serde_json::Value;
 /// What a template is made of, in the order it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
-    /// Text outside of braces, or quoted.
-    Text(String),
+    /// A string: text outside of braces, or quoted.
+    Text(Value),
     /// A number or a boolean.
     Literal(Value),
     /// `range`.
@@ -75,7 +75,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Vec<Node>>, String> {
             None => (parser.rest(), false),
         };
         if !plain.is_empty() {
-            lists.push(vec![Node::Text(plain.to_owned())]);
+            lists.push(vec![Node::Text(plain.into())]);
         }
         if !action {
             return Ok(lists);
@@ -141,7 +141,7 @@ impl<'a> Parser<'a> {
                     self.at += 1;
                     self.name(&mut nodes);
                 }
-                quote @ ('"' | '\'') => nodes.push(Node::Text(self.quoted(quote)?)),
+                quote @ ('"' | '\'') => nodes.push(Node::Text(self.quoted(quote)?.into())),
                 '+' | '-' | '0'..='9' => nodes.push(Node::Literal(self.number()?)),
                 '_' => nodes.push(self.word()),
                 c if c.is_alphanumeric() => nodes.push(self.word()),
