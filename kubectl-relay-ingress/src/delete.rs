@@ -17,7 +17,7 @@ use crate::{
     gateway_api,
     intent::{self, Intent},
     istio,
-    observe::not_checked,
+    observe::{self, Reach},
     service,
     target::made_for,
 };
@@ -34,10 +34,9 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &DeleteArgs) -> Result<ExitCo
         intents.extend(restore(&cluster, object, live)?);
     }
     for kind in kinds(&cluster).await? {
-        match ours(&cluster, &kind, &flags.namespace, &labels).await? {
-            Some(found) => intents.extend(found),
-            None => is_whole = false,
-        }
+        let ours = observe::list(&cluster, &kind, &flags.namespace, &labels).await?;
+        is_whole &= ours.reach != Reach::Nowhere;
+        intents.extend(ours.objects.into_iter().map(|live| delete(&kind, live)));
     }
     if intents.is_empty() {
         terminal::story(match is_whole {
@@ -65,39 +64,14 @@ async fn kinds(cluster: &Cluster) -> Result<Vec<ApiResource>> {
     Ok(kinds.filter(|kind| made.contains(&kind.kind.as_str())).collect())
 }
 
-/// The objects of a kind that we made, wherever they are; who may not look everywhere
-/// finds those beside the relay server, and `None` who may not look there either.
-async fn ours(
-    cluster: &Cluster,
-    kind: &ApiResource,
-    namespace: &str,
-    labels: &str,
-) -> Result<Option<Vec<Intent>>> {
-    let found = match cluster.list_dynamic(kind, None, labels).await {
-        Err(refused) if refused.is_forbidden() => {
-            let beside = cluster.list_dynamic(kind, Some(namespace), labels).await;
-            if let Err(error) = &beside
-                && error.is_forbidden()
-            {
-                not_checked(&format!("what there may be of {}", kind.plural), error);
-                return Ok(None);
-            }
-            let elsewhere = format!("what there may be outside of namespace {namespace:?}");
-            not_checked(&elsewhere, &refused);
-            beside?
-        }
-        found => found?,
+/// Deletes an object, if it still is what was read.
+fn delete(kind: &ApiResource, live: Value) -> Intent {
+    let text = |pointer| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let [namespace, name] = ["/metadata/namespace", "/metadata/name"].map(|p| text(p).unwrap_or_default());
+    let preconditions = Preconditions {
+        uid: text("/metadata/uid"),
+        resource_version: text("/metadata/resourceVersion"),
     };
-    let deleted = found.into_iter().map(|live| {
-        let text = |pointer| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let [namespace, name] =
-            ["/metadata/namespace", "/metadata/name"].map(|p| text(p).unwrap_or_default());
-        let preconditions = Preconditions {
-            uid: text("/metadata/uid"),
-            resource_version: text("/metadata/resourceVersion"),
-        };
-        let object = ObjectRef::dynamic(kind.clone(), &namespace, &name);
-        Intent::new(object, Action::Delete(preconditions), live)
-    });
-    Ok(Some(deleted.collect()))
+    let object = ObjectRef::dynamic(kind.clone(), &namespace, &name);
+    Intent::new(object, Action::Delete(preconditions), live)
 }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::{join, try_join_all};
+use futures::future::{join, try_join, try_join_all};
 use k8s_openapi::api::core::v1::{Node, Service};
+use kube::api::ApiResource;
 use relay_shared::{
     Error, Result,
     candidate::Preferences,
@@ -35,7 +36,7 @@ use crate::{
 pub(crate) struct Istio {
     pub(crate) kinds: Kinds,
     /// Whether all Gateways and VirtualServices could be read.
-    is_whole: bool,
+    pub(crate) is_whole: bool,
     /// Every VirtualService.
     pub(crate) virtual_services: Vec<Value>,
     pub(crate) ingress: Ingress,
@@ -84,23 +85,22 @@ impl Istio {
     }
 }
 
-/// Reads all Gateways and VirtualServices, and nothing of what is behind them; `None` where
-/// the cluster serves no Istio.
-pub(crate) async fn istio(cluster: &Cluster) -> Result<Option<Istio>> {
+/// Reads all Gateways and VirtualServices, or those beside the relay server, and nothing of
+/// what is behind them; `None` where the cluster serves no Istio.
+pub(crate) async fn istio(cluster: &Cluster, namespace: &str) -> Result<Option<Istio>> {
     let Some(kinds) = Kinds::among(&cluster.kinds(istio::GROUP).await?) else {
         return Ok(None);
     };
-    let [gateways, virtual_services] = [&kinds.gateway, &kinds.virtual_service]
-        .map(async |kind| permitted(cluster.list_dynamic(kind, None, "").await));
-    let (gateways, virtual_services) = join(gateways, virtual_services).await;
-    let (gateways, virtual_services) = (gateways?, virtual_services?);
+    let [gateways, virtual_services] =
+        [&kinds.gateway, &kinds.virtual_service].map(|kind| list(cluster, kind, namespace, ""));
+    let (gateways, virtual_services) = try_join(gateways, virtual_services).await?;
     Ok(Some(Istio {
+        is_whole: gateways.is_whole() && virtual_services.is_whole(),
         kinds,
-        is_whole: gateways.is_some() && virtual_services.is_some(),
-        virtual_services: virtual_services.unwrap_or_default(),
+        virtual_services: virtual_services.objects,
         ingress: Ingress {
             context: cluster.context().to_owned(),
-            gateways: gateways.unwrap_or_default(),
+            gateways: gateways.objects,
             ..Ingress::default()
         },
     }))
@@ -109,24 +109,76 @@ pub(crate) async fn istio(cluster: &Cluster) -> Result<Option<Istio>> {
 /// Gateway API, as a cluster that serves it knows it.
 #[derive(Debug)]
 pub(crate) struct GatewayApi {
+    /// Whether all of them could be read.
+    pub(crate) is_whole: bool,
     /// Every Gateway.
     pub(crate) gateways: Vec<Value>,
     /// Every TLSRoute.
     pub(crate) routes: Vec<Value>,
 }
 
-/// Reads all Gateways and TLSRoutes; `None` where the cluster serves none.
-pub(crate) async fn gateway_api(cluster: &Cluster) -> Result<Option<GatewayApi>> {
+/// Reads all Gateways and TLSRoutes, or those beside the relay server; `None` where the
+/// cluster serves none.
+pub(crate) async fn gateway_api(cluster: &Cluster, namespace: &str) -> Result<Option<GatewayApi>> {
     let Some(kinds) = gateway_api::Kinds::among(&cluster.kinds(gateway_api::GROUP).await?) else {
         return Ok(None);
     };
-    let [gateways, routes] = [&kinds.gateway, &kinds.tls_route]
-        .map(async |kind| permitted(cluster.list_dynamic(kind, None, "").await));
-    let (gateways, routes) = join(gateways, routes).await;
+    let [gateways, routes] =
+        [&kinds.gateway, &kinds.tls_route].map(|kind| list(cluster, kind, namespace, ""));
+    let (gateways, routes) = try_join(gateways, routes).await?;
     Ok(Some(GatewayApi {
-        gateways: gateways?.unwrap_or_default(),
-        routes: routes?.unwrap_or_default(),
+        is_whole: gateways.is_whole() && routes.is_whole(),
+        gateways: gateways.objects,
+        routes: routes.objects,
     }))
+}
+
+/// The objects of a kind, as far as they may be read.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) objects: Vec<Value>,
+    pub(crate) reach: Reach,
+}
+
+/// Where objects may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Everywhere,
+    /// In the namespace of the relay server alone.
+    Beside,
+    Nowhere,
+}
+
+impl Listed {
+    fn is_whole(&self) -> bool {
+        self.reach == Reach::Everywhere
+    }
+}
+
+/// The objects of a kind that carry the labels, wherever they are; who may not look
+/// everywhere finds those beside the relay server, if they may look there, and is told.
+pub(crate) async fn list(
+    cluster: &Cluster,
+    kind: &ApiResource,
+    namespace: &str,
+    labels: &str,
+) -> Result<Listed> {
+    let listed = |objects, reach| Ok(Listed { objects, reach });
+    let refused = match cluster.list_dynamic(kind, None, labels).await {
+        Err(refused) if refused.is_forbidden() => refused,
+        found => return listed(found?, Reach::Everywhere),
+    };
+    match cluster.list_dynamic(kind, Some(namespace), labels).await {
+        Err(error) if error.is_forbidden() => {
+            not_checked(&format!("what there may be of {}", kind.plural), &error);
+            listed(Vec::new(), Reach::Nowhere)
+        }
+        beside => {
+            let elsewhere = format!("what there may be outside of namespace {namespace:?}");
+            not_checked(&elsewhere, &refused);
+            listed(beside?, Reach::Beside)
+        }
+    }
 }
 
 /// The pods with any of these labels, or where none is ready, with a label `istio`;

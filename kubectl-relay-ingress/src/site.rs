@@ -190,7 +190,7 @@ impl Site {
         };
         let Some((cluster, kinds, class)) = seen else {
             let class = named.ok_or_else(|| {
-                Error::usage("which classes of gateway there are cannot be read")
+                Error::usage("which class of gateway to use is not known")
                     .hint("name one with --gateway-class")
             })?;
             let objects = gateway_api::objects(&self.target, class, &gateway_api::Kinds::newest());
@@ -247,7 +247,7 @@ impl Site {
         let Some(Seen { cluster, .. }) = &self.seen else {
             return Ok(None);
         };
-        let Some(seen) = observe::istio(cluster).await? else {
+        let Some(seen) = observe::istio(cluster, self.target.relay.service.namespace()).await? else {
             return Err(istio::not_served().context(cluster.context()));
         };
         let selector = self.target.selector.clone();

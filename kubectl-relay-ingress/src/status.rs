@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, iter};
 
-use futures::future::join;
+use futures::future::try_join;
 use k8s_openapi::api::core::v1::Service;
 use relay_shared::{
     ExitCode, Result,
@@ -48,6 +48,8 @@ struct Exposure {
     ways: Vec<Way>,
     /// What is missing where there is none.
     missing: Option<Lint>,
+    /// Whether that is known: all of what might open one could be read.
+    is_known: bool,
 }
 
 impl Way {
@@ -101,9 +103,10 @@ pub(crate) async fn lint(flags: &ClusterArgs, args: &StatusArgs) -> Result<ExitC
 
 impl Exposure {
     fn ended(&self) -> ExitCode {
-        match self.missing.is_none() && self.ways.iter().all(Way::is_healthy) {
-            true => ExitCode::Done,
-            false => ExitCode::CheckFailed,
+        match (&self.missing, self.ways.iter().all(Way::is_healthy)) {
+            (None, true) => ExitCode::Done,
+            (Some(_), _) if !self.is_known => ExitCode::Failed,
+            _ => ExitCode::CheckFailed,
         }
     }
 }
@@ -115,8 +118,13 @@ async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> R
         Some((object, service)) => (Some(object), Some(service)),
         None => (None, None),
     };
-    let (istio, gateway_api) = join(observe::istio(cluster), observe::gateway_api(cluster)).await;
-    let (istio, gateway_api) = (istio?, gateway_api?);
+    let (istio, gateway_api) = try_join(
+        observe::istio(cluster, &flags.namespace),
+        observe::gateway_api(cluster, &flags.namespace),
+    )
+    .await?;
+    let is_whole = istio.as_ref().is_none_or(|seen| seen.is_whole)
+        && gateway_api.as_ref().is_none_or(|seen| seen.is_whole);
     let gateways = istio.iter().flat_map(|istio| &istio.ingress.gateways);
     let gateways = gateways.chain(gateway_api.iter().flat_map(|seen| &seen.gateways));
     let known = object.map(ObjectRef::name).or(named);
@@ -150,8 +158,14 @@ async fn observe(cluster: &Cluster, flags: &ClusterArgs, args: &StatusArgs) -> R
             );
         }
     }
-    let missing = ways.is_empty().then(|| unexposed(&relay, service));
-    Ok(Exposure { relay, ways, missing })
+    let is_known = is_whole || service.is_none();
+    let missing = ways.is_empty().then(|| unexposed(&relay, service, is_known));
+    Ok(Exposure {
+        relay,
+        ways,
+        missing,
+        is_known,
+    })
 }
 
 /// Adds the ways by another name; a Gateway of a wildcard has them by several.
@@ -303,9 +317,18 @@ async fn address(cluster: &Cluster, lookup: &Lookup, lints: &mut Vec<Lint>) -> R
     Ok(None)
 }
 
-fn unexposed(relay: &Relay, service: Option<&Service>) -> Lint {
+fn unexposed(relay: &Relay, service: Option<&Service>, is_known: bool) -> Lint {
     let object = ObjectRef::new::<Service>(relay.service.namespace(), relay.service.service());
     match service {
+        Some(_) if !is_known => Lint::error(
+            object,
+            format!(
+                "nothing that you may read leads to {} from outside the cluster",
+                relay.host
+            ),
+            "ask whoever manages this cluster for the right to list gateways and their routes, in all \
+             namespaces",
+        ),
         Some(_) => Lint::error(
             object,
             format!("nothing outside the cluster leads to {}", relay.host),

@@ -469,10 +469,25 @@ fn who_may_read_little_is_told_what_was_not_checked() {
         .complains("User \"dev\" cannot list")
         .prints("gateway.networking.istio.io/gloo-mesh-ingress          created");
     dev("apply --via istio").success().prints("unchanged");
+    // What is beside the relay server is seen, and judged as far as it can be.
+    dev("status")
+        .prints(&format!("istio   {GATEWAY}   "))
+        .complains("not checked: what there may be outside of namespace \"gloo-mesh\"\n");
     dev("delete")
         .success()
         .complains("not checked: what there may be outside of namespace \"gloo-mesh\"\n")
         .prints("gateway.networking.istio.io/gloo-mesh-ingress          deleted");
+
+    // Where not everything can be seen, nothing is said to be missing.
+    for line in ["status", "lint"] {
+        let unknown = dev(line);
+        let said = "error: nothing that you may read leads to enterprise-networking.gloo-mesh from outside";
+        assert!(
+            format!("{}{}", unknown.stdout, unknown.stderr).contains(said),
+            "{unknown}"
+        );
+        unknown.exits(1);
+    }
 
     // Who may change the Service alone takes back what they did.
     fixtures::grant(&shell, "alone", "gloo-mesh", "auditor", "get,patch", "services");
