@@ -3,10 +3,11 @@
 
 mod contents;
 mod origins;
+mod readme;
 
 use std::{fs, path::Path};
 
-use relay_tests::{ControlPlane, Shell, Transcript, binaries::Tool, fixtures, krew, plugin::PLUGINS, readme};
+use relay_tests::{ControlPlane, Shell, Transcript, binaries::Tool, fixtures, krew, plugin::PLUGINS};
 use tempfile::TempDir;
 
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -235,35 +236,4 @@ fn a_custom_index_installs_upgrades_and_uninstalls_without_a_trace() {
         .kubectl(&["relay-address"])
         .exits(1)
         .complains("unknown command");
-}
-
-#[test]
-fn the_readmes_commands_about_krew_work_in_the_order_they_are_shown() {
-    let directory = served();
-    let shell = krew::shell(ControlPlane::shared());
-    std::os::unix::fs::symlink(krew::packed(), shell.home().join("dist")).expect("is ours");
-    let index = publish(&shell, directory.path());
-    let mut ran = 0;
-    for command in readme::commands() {
-        let is_ours = command.contains("krew") && !command.starts_with("cargo ");
-        if !is_ours {
-            continue;
-        }
-        if command.contains("install relay/") {
-            // The other way to install them.
-            shell
-                .kubectl(&[&["krew", "uninstall"], &PLUGINS[..]].concat())
-                .success();
-        }
-        shell
-            .env("RELAY_INDEX", &index)
-            .run("sh", &["-euc", &command])
-            .success();
-        ran += 1;
-    }
-    assert_eq!(ran, 7, "of the README's commands");
-    shell
-        .kubectl(&["__complete", "relay-certs", "in"])
-        .success()
-        .prints("init");
 }

@@ -38,14 +38,9 @@ pub fn packager(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Packs for this machine what is shipped, which takes both cores for minutes.
-#[track_caller]
-pub fn pack(directory: &Path) {
-    packager(&["package", "--out", &directory.to_string_lossy()]);
-}
-
-/// The directory that the packager filled for this machine, once for all tests:
-/// `RELAY_DIST_DIR`, where that is set.
+/// The directory that the packager filled for this machine, once for all tests, which
+/// takes both cores for minutes; or `RELAY_DIST_DIR`, where that is set, for archives of
+/// this commit.
 ///
 /// # Panics
 ///
@@ -59,7 +54,7 @@ pub fn packed() -> &'static Path {
         }
         let directory = target_directory().join("krew/dist");
         packager(&["tools"]);
-        pack(&directory);
+        packager(&["package", "--out", &directory.to_string_lossy()]);
         directory
     })
 }
