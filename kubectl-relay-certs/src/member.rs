@@ -248,9 +248,6 @@ fn all<T>(results: impl IntoIterator<Item = Result<T>>, what: &str) -> Result<Ve
             Err(error) => errors.push(error),
         }
     }
-    match errors.len() {
-        0 => Ok(values),
-        1 => Err(errors.remove(0)),
-        failed => Err(Error::new(format!("{failed} {what}")).causes(errors)),
-    }
+    Error::sum_up(errors, |failed| Error::new(format!("{failed} {what}")))?;
+    Ok(values)
 }

@@ -42,15 +42,11 @@ impl Fleet<Member> {
                     .object(&slot.object)
             })
         });
-        let mut missing: Vec<_> = missing.collect();
-        let hint = "run `kubectl relay-certs init` for this cluster first";
-        match missing.len() {
-            0 => Ok(()),
-            1 => Err(missing.remove(0).hint(hint)),
-            more => Err(Error::new(format!("{more} secrets are not complete"))
-                .causes(missing)
-                .hint("run `kubectl relay-certs init` for these clusters first")),
-        }
+        Error::sum_up(missing.collect(), |more| {
+            Error::new(format!("{more} secrets are not complete"))
+                .hint("run `kubectl relay-certs init` for these clusters first")
+        })
+        .map_err(|e| e.hint("run `kubectl relay-certs init` for this cluster first"))
     }
 
     /// Makes sure that every pod of the relay that can be seen has started after its

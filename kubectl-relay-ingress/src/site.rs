@@ -313,14 +313,9 @@ fn stop_at_errors(cluster: &Cluster, lints: &[Lint], dry_run: DryRun) -> Result<
             .for_each(|lint| terminal::story(&lint.shown(cluster.context())));
         return Ok(());
     }
-    let mut causes: Vec<_> = errors.iter().map(|lint| lint.to_error()).collect();
-    match causes.len() {
-        0 => Ok(()),
-        1 => Err(causes.remove(0).context(cluster.context())),
-        _ => Err(
-            Error::new("agents would not reach the relay server, so nothing was changed")
-                .context(cluster.context())
-                .causes(causes),
-        ),
-    }
+    let causes = errors.iter().map(|lint| lint.to_error()).collect();
+    Error::sum_up(causes, |_| {
+        Error::new("agents would not reach the relay server, so nothing was changed")
+    })
+    .map_err(|e| e.context(cluster.context()))
 }

@@ -46,14 +46,10 @@ pub async fn review(plan: &ClusterPlan) -> Result<()> {
         let denied = || denial(&right, status.reason.as_deref(), object, context);
         Ok((!status.allowed).then(denied))
     });
-    let mut denied: Vec<_> = try_join_all(answers).await?.into_iter().flatten().collect();
-    match denied.len() {
-        0 => Ok(()),
-        1 => Err(denied.remove(0)),
-        _ => Err(Error::new("several rights are missing")
-            .context(plan.cluster.context())
-            .causes(denied)),
-    }
+    let denied = try_join_all(answers).await?.into_iter().flatten().collect();
+    Error::sum_up(denied, |_| {
+        Error::new("several rights are missing").context(plan.cluster.context())
+    })
 }
 
 /// What a step needs. RBAC cannot grant to create an object of a certain name.

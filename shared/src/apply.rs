@@ -89,14 +89,13 @@ impl Report {
             }));
             failed += usize::from(causes.len() > before);
         }
-        match causes.len() {
-            _ if interrupt::requested() && not_tried => Err(Error::interrupted().causes(causes)),
-            0 => Ok(()),
-            1 => Err(causes.remove(0)),
-            _ => Err(Error::new(format!("{failed} of {clusters} clusters are not done"))
-                .causes(causes)
-                .hint("what is listed as created or configured is in place; run the same command again for the rest")),
+        if interrupt::requested() && not_tried {
+            return Err(Error::interrupted().causes(causes));
         }
+        Error::sum_up(causes, |_| {
+            Error::new(format!("{failed} of {clusters} clusters are not done"))
+                .hint("what is listed as created or configured is in place; run the same command again for the rest")
+        })
     }
 }
 
@@ -192,12 +191,9 @@ pub async fn rehearse(plan: &Plan, manager: &'static str) -> Result<()> {
         Outcome::Failed(error) => Some(error),
         _ => None,
     });
-    let mut causes: Vec<_> = refused.collect();
-    match causes.len() {
-        0 => Ok(()),
-        1 => Err(causes.remove(0)),
-        _ => Err(Error::new("this would be refused, so nothing was changed").causes(causes)),
-    }
+    Error::sum_up(refused.collect(), |_| {
+        Error::new("this would be refused, so nothing was changed")
+    })
 }
 
 /// Carries a plan out: what locks it, then all clusters at once.

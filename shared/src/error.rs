@@ -166,6 +166,19 @@ impl Error {
         self
     }
 
+    /// Sums errors up: one alone is said as it is, several are the causes of another
+    /// one, which is told their number.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub fn sum_up(mut errors: Vec<Self>, several: impl FnOnce(usize) -> Self) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            number => Err(several(number).causes(errors)),
+        }
+    }
+
     /// Whether the API server refused it for want of a right.
     pub fn is_forbidden(&self) -> bool {
         self.0.reason.as_deref() == Some("Forbidden")
@@ -255,6 +268,19 @@ mod tests {
              where: context \"prod\", secret \"a/b\"\n  \
              hint: ask the owner"
         );
+    }
+
+    #[test]
+    fn one_error_is_said_as_it_is() {
+        #[track_caller]
+        fn check(errors: &[&str], want: Result<(), &str>) {
+            let errors = errors.iter().copied().map(Error::new).collect();
+            let got = Error::sum_up(errors, |number| Error::new(format!("{number} failed")));
+            assert_eq!(got.map_err(|e| e.to_string()), want.map_err(str::to_owned));
+        }
+        check(&[], Ok(()));
+        check(&["a"], Err("error: a"));
+        check(&["a", "b"], Err("error: 2 failed\n  error: a\n  error: b"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Severity {
 
 /// All that is to be said about a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings(pub(crate) Vec<Finding>);
+pub struct Findings(Vec<Finding>);
 
 impl Findings {
     /// The first thing that makes it useless, if any.
@@ -69,6 +69,15 @@ impl Findings {
         if found {
             self.add(Severity::Warning, what);
         }
+    }
+}
+
+impl IntoIterator for Findings {
+    type Item = Finding;
+    type IntoIter = std::vec::IntoIter<Finding>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -162,7 +162,7 @@ fn issuers_findings(
         }
         constraints(&mut found, &x509, names, purpose);
         let subject = issuer.subject();
-        all.extend(found.0.into_iter().map(|finding| (subject.clone(), finding)));
+        all.extend(found.into_iter().map(|finding| (subject.clone(), finding)));
         authorities += u32::from(!is_anchor);
     }
     all

@@ -122,7 +122,7 @@ pub fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findings {
     let enough = each.iter().any(|findings| findings.error().is_none());
     let mut all = Findings::default();
     for (certificate, findings) in trusted.iter().zip(each) {
-        for Finding { severity, what } in findings.0 {
+        for Finding { severity, what } in findings {
             let (severity, what) = match trusted.len() {
                 1 => (severity, what),
                 _ if enough => (
@@ -131,7 +131,7 @@ pub fn of_trusted(trusted: &[Certificate], now: OffsetDateTime) -> Findings {
                 ),
                 _ => (severity, format!("holds {}, which {what}", certificate.subject())),
             };
-            all.0.push(Finding { severity, what });
+            all.add(severity, what);
         }
     }
     all.warn_if(

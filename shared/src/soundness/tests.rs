@@ -75,7 +75,7 @@ pub(crate) fn named(name: &'static str) -> impl Fn(&mut CertificateParams) {
 
 /// Everything that was found, as `error: …; warning: …`.
 pub(crate) fn all(findings: &Findings) -> String {
-    let found = findings.0.iter();
+    let found = findings.all().iter();
     let found: Vec<_> = found
         .map(|finding| format!("{}: {}", finding.severity, finding.what))
         .collect();
