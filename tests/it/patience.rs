@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::Stdio,
+    process::{Child, ChildStderr, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
@@ -203,8 +203,18 @@ fn know_nothing(mut stream: TcpStream, writes: &mpsc::Sender<String>, wait: &Mut
     stream.write_all(answer.as_bytes()).expect("it reads");
 }
 
-#[test]
-fn ctrl_c_lets_a_write_end_and_begins_no_other() {
+/// A run of init that was interrupted at its first write, and has said so.
+struct Interrupted {
+    shell: Shell,
+    plugin: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+    /// What else it writes, and what lets it go on.
+    written: mpsc::Receiver<String>,
+    go_on: mpsc::Sender<()>,
+}
+
+fn interrupted() -> Interrupted {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let server = format!("http://{}", listener.local_addr().expect("is bound"));
     let (writes, written) = mpsc::channel();
@@ -232,6 +242,26 @@ fn ctrl_c_lets_a_write_end_and_begins_no_other() {
     while !said.contains("stopping after the writes that are under way") {
         assert_ne!(stderr.read_line(&mut said).expect("is text"), 0, "{said}");
     }
+    Interrupted {
+        shell,
+        plugin,
+        stderr,
+        said,
+        written,
+        go_on,
+    }
+}
+
+#[test]
+fn ctrl_c_lets_a_write_end_and_begins_no_other() {
+    let Interrupted {
+        shell,
+        mut plugin,
+        mut stderr,
+        mut said,
+        written,
+        go_on,
+    } = interrupted();
     go_on.send(()).expect("it waits");
 
     let mut report = String::new();
@@ -259,6 +289,26 @@ fn ctrl_c_lets_a_write_end_and_begins_no_other() {
     );
     assert!(written.try_recv().is_err(), "nothing else was sent");
     assert!(shell.home().join("relay-pki/relay-root.key").exists());
+}
+
+#[test]
+fn ctrl_c_once_more_ends_everything_at_once() {
+    let mut run = interrupted();
+    assert!(run.said.contains("press Ctrl-C again to stop at once"));
+    let pid = run.plugin.id().to_string();
+    run.shell.run("kill", &["-INT", &pid]).success();
+    // Its write has no answer yet, and would have to wait for one.
+    run.stderr.read_to_string(&mut run.said).expect("is text");
+    assert_eq!(
+        run.plugin.wait().expect("it ends").code(),
+        Some(130),
+        "{}",
+        run.said
+    );
+    let goes_on = "error: interrupted\n  hint: run the same command again to go on\n";
+    assert!(run.said.ends_with(goes_on), "{}", run.said);
+    assert!(run.written.try_recv().is_err(), "nothing else was sent");
+    drop(run.go_on);
 }
 
 #[test]
