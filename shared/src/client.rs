@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
 use kube::{
@@ -20,7 +20,11 @@ use kube::{
     client::{Body, ConfigExt as _},
 };
 use secrecy::ExposeSecret as _;
-use tower::{BoxError, Service, ServiceBuilder, util::MapRequestLayer};
+use serde_json::json;
+use tower::{
+    BoxError, Service, ServiceBuilder,
+    util::{MapRequestLayer, MapResponseLayer},
+};
 use tower_http::{
     decompression::{DecompressionBody, DecompressionLayer},
     map_response_body::MapResponseBodyLayer,
@@ -32,6 +36,7 @@ use crate::{
     credentials::{Failure, Plugin},
     deadline::Deadline,
     exec_credential::{Certificate, Credential},
+    failure,
     proxy::{Connector, Proxy},
     tls,
     wire::{Listen, Verbosity},
@@ -108,6 +113,7 @@ fn stack(
         .option_layer(authorize)
         .layer(config.extra_headers_layer()?)
         .layer(listen.clone())
+        .layer(MapResponseLayer::new(with_retry_after))
         .layer(MapResponseBodyLayer::new(bounded))
         .option_layer(compression)
         .layer(MapResponseBodyLayer::new(boxed))
@@ -210,6 +216,28 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     body.map_err(Into::into).boxed_unsync()
+}
+
+/// An API server that is too busy to look at a request says in a header alone when to come
+/// again, with a line of text beside it. kube keeps no headers, so it is put where a
+/// `Status` has it; what the text says, [`failure::worded`] knows.
+fn with_retry_after(answer: Response<Answer>) -> Response<Answer> {
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_status = header(header::CONTENT_TYPE).is_some_and(|kind| kind.contains("json"));
+    let seconds = header(header::RETRY_AFTER).and_then(|value| value.parse::<u32>().ok());
+    let code = answer.status().as_u16();
+    match seconds {
+        Some(seconds) if !is_status && matches!(code, 429 | 503) => {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "message": "", "reason": failure::NO_STATUS,
+                "details": { "retryAfterSeconds": seconds },
+            });
+            let body = Full::from(status.to_string()).map_err(Into::into);
+            answer.map(|_| body.boxed_unsync())
+        }
+        _ => answer,
+    }
 }
 
 /// An answer that ends with an error once it is too long.

@@ -73,10 +73,13 @@ pub(crate) fn try_again_after(status: &Status, method: &http::Method) -> Option<
     busy.then(|| Duration::from_secs(u64::from(asked).clamp(1, 10)))
 }
 
+/// What kube calls the reason where an answer has no `Status`.
+pub(crate) const NO_STATUS: &str = "Failed to parse error data";
+
 /// What an answer without a `Status` means, which may come from a proxy on the way:
 /// apimachinery's `NewGenericServerResponse`, whose words these are.
 pub(crate) fn worded(mut status: Status) -> Status {
-    if status.reason != "Failed to parse error data" {
+    if status.reason != NO_STATUS {
         return status;
     }
     let said = std::mem::take(&mut status.message);
@@ -149,4 +152,33 @@ fn unreachable_server(error: &(dyn std::error::Error + 'static), server: &str) -
     Error::unreachable(format!("Unable to connect to the server: {}", root_cause(error))).hint(format!(
         "the kubeconfig says {host}; check the network, proxies and certificates on the way"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_is_busy_is_asked_again_soon_whatever_they_ask_for() {
+        #[track_caller]
+        fn check(code: u16, method: &Method, asked: u32, want: Option<u64>) {
+            let status = json!({ "code": code, "details": { "retryAfterSeconds": asked } });
+            let status = serde_json::from_value(status).expect("is a Status");
+            let got = try_again_after(&status, method).map(|wait| wait.as_secs());
+            assert_eq!(got, want, "{code} {method} {asked}");
+        }
+        check(429, &Method::GET, 0, Some(1));
+        check(429, &Method::PATCH, 3, Some(3));
+        check(429, &Method::GET, u32::MAX, Some(10));
+        check(503, &Method::GET, 2, Some(2));
+        check(504, &Method::GET, 2, Some(2));
+        // It may have been done.
+        check(503, &Method::PATCH, 2, None);
+        check(504, &Method::POST, 2, None);
+        check(500, &Method::GET, 2, None);
+        check(409, &Method::PATCH, 2, None);
+    }
 }

@@ -140,6 +140,17 @@ fn a_busy_server_is_asked_again_a_few_times_and_visibly() {
     let again = "context \"scripted\" answers 429 TooManyRequests: trying again in 1 s";
     assert_eq!(transcript.stderr, format!("{again} (1 of 3)\n"));
 
+    // As a kube-apiserver says it that has not looked at the request.
+    let text = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 44\r\nConnection: close\r\n\r\nToo many requests, please try again later.\n\n";
+    let server = Scripted::answering(vec![text.to_owned(), answer("200 OK", "", &exposed())]);
+    let transcript = server.shell().kubectl(&["relay-address"]);
+    assert_eq!(transcript.success().stdout, "192.0.2.1:9900\n");
+    assert_eq!(
+        transcript.stderr,
+        format!("{} (1 of 3)\n", again.replace("1 s", "2 s"))
+    );
+
     let server = Scripted::answering(vec![busy(), busy(), busy(), busy()]);
     let transcript = server.shell().kubectl(&["relay-address"]);
     transcript
