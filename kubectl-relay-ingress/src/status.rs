@@ -36,6 +36,8 @@ struct Way {
     via: &'static str,
     /// What opens it.
     object: ObjectRef,
+    /// The name that agents ask for.
+    host: String,
     /// The address that agents dial, if there is one.
     address: Option<String>,
     lints: Vec<Lint>,
@@ -222,6 +224,7 @@ async fn through_service(
     Ok(Some(Way {
         via,
         object: object.clone(),
+        host: relay.host.clone(),
         address,
         lints,
     }))
@@ -253,6 +256,7 @@ async fn through_istio(
         ways.push(Way {
             via: "istio",
             object: route.gateway,
+            host: relay.host.clone(),
             address: address_found,
             lints,
         });
@@ -284,6 +288,7 @@ async fn through_gateway_api(
         let own: Vec<_> = candidates.iter().filter(same).cloned().collect();
         Way {
             via: "gateway-api",
+            host: relay.host.clone(),
             address: candidate::choose(&own).map(|(address, _)| address.to_string()),
             lints: way.lint(relay, service, true),
             object,
@@ -366,6 +371,7 @@ fn document(exposure: &Exposure) -> Value {
             "namespace": way.object.namespace(),
             "name": way.object.name(),
             "healthy": way.is_healthy(),
+            "host": way.host,
             "address": way.address,
             "findings": way.lints.iter().map(finding).collect::<Vec<_>>(),
         })

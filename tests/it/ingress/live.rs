@@ -126,6 +126,7 @@ fn what_is_wrong_is_found_before_and_after() {
                 "namespace": "gloo-mesh",
                 "name": "gloo-mesh-ingress",
                 "healthy": true,
+                "host": "enterprise-networking.gloo-mesh",
                 "address": "203.0.113.50:443",
                 "findings": [],
             }],
@@ -260,9 +261,10 @@ fn the_name_that_apply_was_given_is_known() {
         both.success().stdout,
         shown(&["edge/relay-under-usual-name", "gloo-mesh/gloo-mesh-ingress"])
     );
+    let hosts = "status -o jsonpath={.relay.host}:{.ways[*].host}";
     assert_eq!(
-        site.ingress(host).success().stdout,
-        "enterprise-networking.gloo-mesh"
+        site.ingress(hosts).success().stdout,
+        "enterprise-networking.gloo-mesh:enterprise-networking.gloo-mesh relay.example.com"
     );
     assert_eq!(site.lint(0), [""; 0]);
 
