@@ -43,6 +43,8 @@ pub struct Reason {
     pub hint: String,
     /// The server's refusal, if that is the reason.
     pub refusal: Option<Error>,
+    /// Whether somebody is to make an address by now, who only has to be waited for.
+    pub is_pending: bool,
 }
 
 /// What the caller likes better than the usual order.
@@ -135,6 +137,15 @@ impl Reason {
             state: escape::printable(&state.into()).into_owned(),
             hint: hint.into(),
             refusal: None,
+            is_pending: false,
+        }
+    }
+
+    /// That somebody is to make an address by now.
+    pub(crate) fn pending(state: &str, hint: &str) -> Self {
+        Self {
+            is_pending: true,
+            ..Self::new(state, hint)
         }
     }
 

@@ -76,13 +76,13 @@ pub async fn wait(cluster: &Cluster, lookup: &Lookup, limit: Duration) -> Result
     }
 }
 
-/// The reason to wait, of the first source that gives one. The object comes last, as a
-/// spinner's line is cut where the terminal ends.
+/// The reason to wait: of the first source whose address is to come, or else of the first
+/// that has none. The object comes last, as a spinner's line is cut where the terminal ends.
 fn waiting_for(observation: &Observation) -> Option<String> {
-    observation.candidates.iter().find_map(|candidate| {
-        let reason = candidate.result.as_ref().err()?;
-        Some(format!("{} ({})", reason.state, candidate.object))
-    })
+    let candidates = observation.candidates.iter();
+    let reasons = candidates.filter_map(|candidate| Some((candidate.result.as_ref().err()?, candidate)));
+    let (reason, candidate) = reasons.min_by_key(|(reason, _)| !reason.is_pending)?;
+    Some(format!("{} ({})", reason.state, candidate.object))
 }
 
 async fn observe_and_remember(reading: &Reading<'_>, lookup: &Lookup) -> Result<Observation> {

@@ -79,7 +79,7 @@ fn addresses(gateway: &Value, port: i32, preferences: &Preferences) -> Vec<Found
     }
     preferences.rank(&mut found);
     if found.is_empty() {
-        let reason = Reason::new(
+        let reason = Reason::pending(
             "it has no address yet",
             "wait for it with `kubectl relay-address --wait`; `kubectl describe gateway` shows what it waits for",
         );

@@ -159,7 +159,7 @@ fn of_load_balancer(service: &Service, port: &ServicePort, preferences: &Prefere
     }
     preferences.rank(&mut found);
     if found.is_empty() {
-        let reason = Reason::new(
+        let reason = Reason::pending(
             "its type is LoadBalancer, and its load balancer has no address yet",
             "wait until the cloud has made it, as `kubectl relay-address --wait` does; where no load balancer \
              will come (kind, bare metal), `kubectl relay-address --node-port` takes a node's address and its \

@@ -128,6 +128,17 @@ fn waiting_begins_anew_where_the_server_has_forgotten() {
 }
 
 #[test]
+fn waiting_is_for_what_is_to_come() {
+    let cluster = Cluster::start();
+    cluster.create(&[fixtures::ingress_gateway("istio-system", "LoadBalancer")]);
+    // The relay service itself is to stay inside.
+    cluster.address(&["--wait=1s"]).exits(1).complains(
+        "waiting: its type is LoadBalancer, and its load balancer has no address yet (service \
+         istio-system/istio-ingressgateway)\n",
+    );
+}
+
+#[test]
 fn waiting_notices_kinds_that_are_installed_meanwhile() {
     let cluster = Cluster::start();
     let wait = |flags: &[&str]| cluster.address(&[flags, &["--wait=1m"]].concat());
