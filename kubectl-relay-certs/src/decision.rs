@@ -110,12 +110,9 @@ pub(crate) fn decide(
         remark(&mut remarks, Role::Server.stem(), &twins, adopted);
     }
 
-    let missing = [(&server, Child::Server), (&signing, Child::Signing)];
-    let missing: Vec<_> = missing
-        .into_iter()
-        .filter(|(source, _)| matches!(source, Source::Issue(_)))
-        .map(|(_, child)| child)
-        .collect();
+    let missing = [(Child::Server, &server), (Child::Signing, &signing)];
+    let missing = missing.into_iter().filter(|(_, source)| source.is_issued());
+    let missing: Vec<_> = missing.map(|(child, _)| child).collect();
     let root = match known {
         None => {
             let left = root.key.map(|key| key.open(|key| unlock(key, &root.key_place)));
@@ -126,12 +123,12 @@ pub(crate) fn decide(
             RootSource::Known(trust.certificates, authority)
         }
     };
-    let kept = [
-        (Role::Root, matches!(root, RootSource::Known(..))),
-        (Role::Server, matches!(server, Source::Known(..))),
-        (Role::Signing, matches!(signing, Source::Known(..))),
+    let all = [
+        (Role::Root, root.is_issued()),
+        (Role::Server, server.is_issued()),
+        (Role::Signing, signing.is_issued()),
     ];
-    let kept = kept.into_iter().filter(|(_, kept)| *kept);
+    let kept = all.into_iter().filter(|(_, is_issued)| !is_issued);
     remarks.extend(kept.filter_map(|(role, _)| choices.unmet(role)));
     Ok(Decision {
         choices,
@@ -358,14 +355,24 @@ impl NewKey {
 impl Decision {
     /// Whether anything is issued.
     pub(crate) fn issues(&self) -> bool {
-        self.issues_root()
-            || matches!(self.server, Source::Issue(_))
-            || matches!(self.signing, Source::Issue(_))
+        self.issues_root() || self.server.is_issued() || self.signing.is_issued()
     }
 
     /// Whether there will be a new root, with a key to be kept.
     pub(crate) fn issues_root(&self) -> bool {
-        matches!(self.root, RootSource::Issue(_))
+        self.root.is_issued()
+    }
+}
+
+impl<K> RootSource<K> {
+    fn is_issued(&self) -> bool {
+        matches!(self, Self::Issue(_))
+    }
+}
+
+impl<K> Source<K> {
+    fn is_issued(&self) -> bool {
+        matches!(self, Self::Issue(_))
     }
 }
 

@@ -66,14 +66,16 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> R
     is_sound(child, &pair, &host, &trusted)?;
 
     let trusts = fleet.roots().into_iter();
+    let issued = [(child, pair)];
+    let [(_, pair)] = &issued;
     let becomes = Becomes {
         trusts: trusts.map(|trust| (trust.place, trust.certificates)).collect(),
-        issued: &[(child, pair)],
+        issued: &issued,
         take_over: common.take_over,
     };
-    let keep = || match &becomes.issued[0] {
-        _ if is_brought => Ok(()),
-        (child, pair) => successors::write_pair(&common.pki_dir, *child, pair),
+    let keep = || match is_brought {
+        true => Ok(()),
+        false => successors::write_pair(&common.pki_dir, child, pair),
     };
     common.carry_out(namespace, fleet, &becomes, keep).await?;
     if common.writes() && !is_brought {
