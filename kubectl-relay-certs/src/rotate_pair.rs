@@ -23,7 +23,7 @@ use crate::{
     restarts::Peer,
     role::{Child, Role},
     rotate_args::PairArgs,
-    successors::{self, Left},
+    successors::{self, Left, Successor},
     turnover::Becomes,
 };
 
@@ -54,16 +54,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> R
     }
     let host = fleet.host().clone();
     let trusted = fleet.management.trusted().to_vec();
-    let brought = own(args)?;
-    let is_brought = brought.is_some();
-    let pair = match brought {
-        Some(pair) => pair,
-        None => match left.left()? {
-            Left::Pair(pair) => pair,
-            Left::Key(key) => issue(args, child, key, live.leaf(), &host, &trusted).await?,
-        },
-    };
-    is_sound(child, &pair, &host, &trusted)?;
+    let pair = replacement(args, child, left, live.leaf(), &host, &trusted).await?;
 
     let trusts = fleet.roots().into_iter();
     let issued = [(child, pair)];
@@ -73,6 +64,7 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> R
         issued: &issued,
         take_over: common.take_over,
     };
+    let is_brought = args.cert.is_some();
     let keep = || match is_brought {
         true => Ok(()),
         false => successors::write_pair(&common.pki_dir, child, pair),
@@ -91,6 +83,27 @@ pub(crate) async fn run(flags: &ClusterArgs, args: &PairArgs, child: Child) -> R
         ),
     });
     Ok(ExitCode::Done)
+}
+
+/// What takes the place of the certificate in use: the user's own, else what an
+/// interrupted run has left, else a new one.
+async fn replacement(
+    args: &PairArgs,
+    child: Child,
+    left: Successor,
+    replaced: &Certificate,
+    host: &RelayHost,
+    trusted: &[Certificate],
+) -> Result<CertifiedKey> {
+    let pair = match own(args)? {
+        Some(pair) => pair,
+        None => match left.left()? {
+            Left::Pair(pair) => pair,
+            Left::Key(key) => issue(args, child, key, replaced, host, trusted).await?,
+        },
+    };
+    is_sound(child, &pair, host, trusted)?;
+    Ok(pair)
 }
 
 /// The user's own pair, if there is one.
