@@ -6,6 +6,7 @@
 
 use std::{
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -56,6 +57,12 @@ impl Kubeconfig {
         for file in &files {
             if !required && file.try_exists().is_ok_and(|exists| !exists) {
                 continue;
+            }
+            if ends_in_a_character(file) {
+                return Err(Error::new(format!(
+                    "cannot load kubeconfig {}: incomplete UTF-16 character",
+                    file.display()
+                )));
             }
             let next = kube::config::Kubeconfig::read_from(file).map_err(|e| cannot_load(file, &e))?;
             merged = merged
@@ -159,6 +166,14 @@ fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }
 
+/// Whether a file in UTF-16 has half a character at its end, at which kube panics. What
+/// comes through a pipe can be read only once.
+fn ends_in_a_character(file: &Path) -> bool {
+    let is_odd = |metadata: fs::Metadata| metadata.is_file() && metadata.len() % 2 == 1;
+    fs::metadata(file).is_ok_and(is_odd)
+        && fs::read(file).is_ok_and(|bytes| matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]))
+}
+
 fn cannot_load(file: &Path, error: &KubeconfigError) -> Error {
     let problem = match error {
         // All but the first line quotes the file, which holds tokens and keys.
@@ -214,6 +229,20 @@ pub(crate) mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn a_file_in_utf_16_may_end_anywhere() {
+        let directory = tempfile::tempdir().expect("there is room");
+        for mark in [*b"\xff\xfe", *b"\xfe\xff"] {
+            let file = directory.path().join("kubeconfig");
+            fs::write(&file, [&mark[..], b"a"].concat()).expect("can be written");
+            let error = Kubeconfig::load(Some(&file)).map(|_| ()).expect_err("is cut off");
+            assert!(
+                error.to_string().ends_with(": incomplete UTF-16 character"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn the_files_are_those_that_kubectl_reads() {
