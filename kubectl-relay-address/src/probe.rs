@@ -306,7 +306,8 @@ impl ServerCertVerifier for Seen {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.possession.verify_tls12(message, certificate, signature)
+        self.possession
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -315,11 +316,12 @@ impl ServerCertVerifier for Seen {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.possession.verify_tls13(message, certificate, signature)
+        self.possession
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.possession.schemes()
+        self.possession.supported_verify_schemes()
     }
 }
 

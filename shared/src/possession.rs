@@ -4,14 +4,14 @@
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key},
-    pki_types::{CertificateDer, SubjectPublicKeyInfoDer},
+    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
 };
 
 use crate::certificate::Certificate;
 
-/// Verifies the signatures of handshakes, as a `ServerCertVerifier` has to.
+/// Takes a server for whoever it says it is, if it holds the key of what it shows.
 #[derive(Debug)]
 pub struct Possession(WebPkiSupportedAlgorithms);
 
@@ -22,12 +22,20 @@ impl Default for Possession {
     }
 }
 
-impl Possession {
-    /// Verifies a ServerKeyExchange (RFC 5246, section 7.4.3).
-    ///
-    /// # Errors
-    /// If another key made the signature.
-    pub fn verify_tls12(
+impl ServerCertVerifier for Possession {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    /// Of a ServerKeyExchange (RFC 5246, section 7.4.3).
+    fn verify_tls12_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
@@ -49,11 +57,8 @@ impl Possession {
         }
     }
 
-    /// Verifies a CertificateVerify (RFC 8446, section 4.4.3).
-    ///
-    /// # Errors
-    /// As for [`Possession::verify_tls12`].
-    pub fn verify_tls13(
+    /// Of a CertificateVerify (RFC 8446, section 4.4.3).
+    fn verify_tls13_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
@@ -64,8 +69,7 @@ impl Possession {
         verify_tls13_signature_with_raw_key(message, &key, signature, &self.0)
     }
 
-    /// What a server may sign by.
-    pub fn schemes(&self) -> Vec<SignatureScheme> {
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
     }
 }
@@ -82,52 +86,12 @@ mod tests {
     use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
     use rustls::{
         ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion,
-        client::danger::{ServerCertVerified, ServerCertVerifier},
-        pki_types::{PrivateKeyDer, ServerName, UnixTime},
+        pki_types::PrivateKeyDer,
         sign::{CertifiedKey, SingleCertAndKey},
         version::{TLS12, TLS13},
     };
 
     use super::*;
-
-    /// Looks at nothing else.
-    #[derive(Debug, Default)]
-    struct Alone(Possession);
-
-    impl ServerCertVerifier for Alone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.verify_tls12(message, certificate, signature)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.verify_tls13(message, certificate, signature)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.schemes()
-        }
-    }
 
     /// What a client says to a server that shows a certificate and signs with a key.
     fn shake_hands(
@@ -148,7 +112,7 @@ mod tests {
         let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Alone::default()))
+            .with_custom_certificate_verifier(Arc::new(Possession::default()))
             .with_no_client_auth();
         let name = ServerName::try_from("relay").expect("is a name");
         let mut client = ClientConnection::new(Arc::new(client), name)?;

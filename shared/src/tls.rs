@@ -8,10 +8,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use kube::{Config, config::AuthInfo};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, RootCertStore,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::ExposeSecret as _;
@@ -39,9 +38,10 @@ pub(crate) fn connector<C>(config: &Config, tcp: C) -> Result<HttpsConnector<C>,
 fn client_config(config: &Config) -> Result<ClientConfig, BoxError> {
     let builder = ClientConfig::builder();
     let builder = match &config.root_cert {
+        // It has to hold the key of the certificate that it shows, as it has to for kubectl.
         _ if config.accept_invalid_certs => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone::default())),
+            .with_custom_certificate_verifier(Arc::new(Possession::default())),
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
             for authority in authorities {
@@ -99,45 +99,5 @@ fn install_crypto_provider() {
     if CryptoProvider::get_default().is_none() {
         // Losing the race to another thread is fine: there is only one provider.
         let _ = aws_lc_rs::default_provider().install_default();
-    }
-}
-
-/// Takes a server for whoever it says it is: `insecure-skip-tls-verify`. It has to hold
-/// the key of the certificate that it shows all the same, as it has to for kubectl.
-#[derive(Debug, Default)]
-struct Anyone(Possession);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.schemes()
     }
 }
