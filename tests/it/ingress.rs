@@ -4,6 +4,7 @@ mod gateway_api;
 mod live;
 mod others;
 mod service;
+mod status;
 
 use relay_tests::{ControlPlane, Kubeconfig, Proxy, Shell, Transcript, fixtures, proxy::Unreachable};
 use serde_json::{Value, json};
